@@ -1,0 +1,95 @@
+"""Codecs: a Request for a piece goes in; a Session says what to generate next, takes its codes, and gives sound.
+
+The decoder sees codes [K,F] and nothing of what they mean; everything that depends on it stands behind these names, which
+both codecs (score_codec.ScoreCodec, encodec.EncodecCodec) have in common.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+MAX_SECONDS = 7200.0
+TEMPO_RANGE_BPM = (30.0, 300.0)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is known of a piece before it is generated.
+
+    seconds: its exact length. tempo: quarter notes a minute, or a tempo map of (beat, bpm) pairs that begins at beat 0, or None:
+    the music chooses. metre and tonic (pitch class 0..11) are kept where a codec has them. seed chooses what nobody asked for.
+    """
+
+    seconds: float
+    tempo: float | tuple[tuple[float, float], ...] | None = None
+    metre: str = "4/4"
+    tonic: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 < self.seconds <= MAX_SECONDS:
+            raise ValueError(f"The length is {self.seconds} s; give more than 0 and at most {MAX_SECONDS:g} s.")
+        low, high = TEMPO_RANGE_BPM
+        steps = ((0, self.tempo),) if isinstance(self.tempo, (int, float)) else self.tempo or ()
+        for beat, bpm in steps:
+            if not low <= bpm <= high:
+                raise ValueError(f"The tempo is {bpm} BPM; give {low:g} to {high:g} BPM.")
+        if steps and (steps[0][0] != 0 or any(b[0] <= a[0] for a, b in zip(steps, steps[1:]))):
+            raise ValueError(f"The tempo map has its beats at {[b for b, _ in steps]}; begin at beat 0 and let every beat be later than the last.")
+        if self.tonic is not None and self.tonic not in range(12):
+            raise ValueError(f"The tonic is {self.tonic}; give a pitch class from 0 (C) to 11 (B).")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The next segment: how many frames, which codes are given (forced [K,F], -1: free), when each frame sounds (seconds [F]),
+    its beats [F] in quarter notes where the codec or the request has a tempo, and how many frames before it to read."""
+
+    forced: np.ndarray
+    seconds: np.ndarray
+    beats: np.ndarray | None
+    context_frames: int
+
+    @property
+    def frames(self) -> int:
+        return self.forced.shape[1]
+
+
+class Session(Protocol):
+    """One piece on its way from codes to sound, at constant memory."""
+
+    def plan(self) -> Plan | None:
+        """The next segment, or None when the piece is complete."""
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """Codes [K,F] of the planned segment -> the samples [C,T] that are now final."""
+
+    def finish(self) -> np.ndarray:
+        """What still sounds; all samples together are exactly request.seconds long."""
+
+    @property
+    def position_seconds(self) -> float:
+        """Where the next segment begins."""
+
+
+class Codec(Protocol):
+    n_codebooks: int
+    codebook_size: int
+    frame_rate_hz: float  # nominal: a score's frames follow its tempo
+    sample_rate_hz: int
+    channels: int
+
+    def session(self, request: Request) -> Session: ...
+
+
+def load_codec(config: dict, folder, soundfont=None) -> Codec:
+    """The codec a model folder's config names; raises ValueError for one that this version does not know."""
+    name = config.get("name")
+    if name == "score":
+        from .score_codec import ScoreCodec
+        return ScoreCodec(soundfont, folder)
+    if name == "encodec":
+        from .encodec import EncodecCodec
+        return EncodecCodec.from_folder(folder)
+    raise ValueError(f"The model's codec is {name!r}; this version knows 'score' and 'encodec': update the pack or choose another model.")

@@ -1,0 +1,240 @@
+"""Scores as codes: a Score (notes, chords and performance controls on a 16th grid) <-> codes [K,F].
+
+Every lane is one codebook with the same vocabulary of 128; frame f is the f-th sixteenth. Pitches and chords are relative to
+the tonic, so that a small model learns harmony once instead of twelve times. A pitch lane is monophonic:
+
+    HOLD (0) what sounds goes on     REST (1) what sounds ends     2 + n  a note starts, n semitones above MIDI 0 in C
+
+    lane          what a frame holds
+    grid          frame 0 of a bar: metre and bars left to the end; 1: tonic; 2: bar within 8; else the position in the bar
+    performance   frame 0: tempo; 1: dynamics; 2: articulation and swing; else HOLD
+    orchestra     frames 0..5: General MIDI program of lead, second, bass, comp, pad, drum kit; else HOLD
+    harmony       on beats: chord relative to the tonic, or HOLD; stated anew at every bar line
+    bass ... pad2 pitch lanes; comp has three voices and pad two
+    drums         a mask of seven instruments struck together
+
+The grid is given in generation, never sampled: metre, bar lines and form are exact.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+LANES = ("grid", "performance", "orchestra", "harmony", "bass", "lead", "second",
+         "comp1", "comp2", "comp3", "pad1", "pad2", "drums")
+LANE = {name: k for k, name in enumerate(LANES)}
+PITCH_LANES = range(LANE["bass"], LANE["drums"])
+K, V = len(LANES), 128
+HOLD, REST, FIRST_PITCH = 0, 1, 2
+
+ROLES = ("lead", "second", "bass", "comp", "pad", "kit")
+ROLE_OF_LANE = {LANE[name]: ROLES.index(name.rstrip("123")) for name in LANES[LANE["bass"]:LANE["drums"]]}
+
+METRES = {"4/4": (16, 4), "3/4": (12, 4), "6/8": (12, 6), "2/4": (8, 4), "5/4": (20, 4)}  # frames a bar, frames a beat
+METRE_NAMES = tuple(METRES)
+COUNTDOWN = ((1, 1), (2, 2), (4, 3), (8, 4))  # bars left (this one included) up to n -> class; more: 0
+TEMPO_LOW_BPM, TEMPO_HIGH_BPM, N_TEMPI = 40.0, 208.0, 48
+N_DYNAMICS = 8  # ppp .. fff
+ARTICULATIONS = ("staccato", "detached", "legato", "pedal")
+QUALITIES = {"maj": (0, 4, 7), "min": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "7": (0, 4, 7, 10),
+             "maj7": (0, 4, 7, 11), "min7": (0, 3, 7, 10), "m7b5": (0, 3, 6, 10), "sus4": (0, 5, 7), "sus2": (0, 2, 7)}
+QUALITY_NAMES = tuple(QUALITIES)
+DRUMS = {"kick": 36, "snare": 38, "hat": 42, "ride": 51, "tom": 45, "crash": 49, "shaker": 70}  # bit order; MIDI keys
+DRUM_KEYS = tuple(DRUMS.values())
+
+GRID_TONIC = 5 * len(METRES)
+GRID_PHRASE = GRID_TONIC + 12
+GRID_POSITION = GRID_PHRASE + 8
+DYNAMICS_0 = 1 + N_TEMPI
+FEEL_0 = DYNAMICS_0 + N_DYNAMICS
+NO_PROGRAM, FIRST_PROGRAM = 1, 2
+NO_CHORD, FIRST_CHORD = 1, 2
+
+
+class Note(NamedTuple):
+    lane: int
+    start: int  # frames from the beginning
+    duration: int  # frames
+    pitch: int  # MIDI
+
+
+class Chord(NamedTuple):
+    start: int  # frames from the beginning
+    root: int  # pitch class; -1: no chord
+    quality: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    metre: str = "4/4"
+    tempo_bpm: float = 100.0  # quarter notes a minute
+    dynamics: int = 4  # 0..7
+    articulation: str = "detached"
+    swing: bool = False
+    programs: tuple[int, ...] = (0, -1, -1, 0, -1, -1)  # by ROLES; -1: silent
+    bars_left: int = 99  # this one included
+
+    @property
+    def frames(self) -> int:
+        return METRES[self.metre][0]
+
+    @property
+    def frame_seconds(self) -> float:
+        return 15.0 / self.tempo_bpm
+
+
+@dataclass
+class Score:
+    """Bars, notes and chords in frames; drums as a mask per frame [F]."""
+
+    bars: list[Bar]
+    tonic: int = 0  # pitch class
+    notes: list[Note] = field(default_factory=list)
+    chords: list[Chord] = field(default_factory=list)
+    drums: np.ndarray = None
+
+    def __post_init__(self):
+        if self.drums is None:
+            self.drums = np.zeros(self.frames, np.uint8)
+
+    @property
+    def frames(self) -> int:
+        return sum(bar.frames for bar in self.bars)
+
+    def bar_starts(self) -> np.ndarray:
+        return np.cumsum([0] + [bar.frames for bar in self.bars])[:-1]
+
+
+def tempo_token(bpm: float) -> int:
+    position = np.log(bpm / TEMPO_LOW_BPM) / np.log(TEMPO_HIGH_BPM / TEMPO_LOW_BPM) * (N_TEMPI - 1)
+    return 1 + int(np.clip(round(position), 0, N_TEMPI - 1))
+
+
+def token_tempo(token: int) -> float:
+    return TEMPO_LOW_BPM * (TEMPO_HIGH_BPM / TEMPO_LOW_BPM) ** ((token - 1) / (N_TEMPI - 1))
+
+
+def key_shift(tonic: int) -> int:
+    """Semitones from C to the tonic, the nearer way: -5..6."""
+    return (tonic + 5) % 12 - 5
+
+
+def grid_tokens(metre: str, bars_left: int, tonic: int, bar_index: int) -> np.ndarray:
+    """The grid lane of one bar [F]: everything about form that is known before a note is chosen."""
+    frames = METRES[metre][0]
+    tokens = GRID_POSITION + np.arange(frames)
+    countdown = next((c for n, c in COUNTDOWN if bars_left <= n), 0)
+    tokens[0] = METRE_NAMES.index(metre) * 5 + countdown
+    tokens[1] = GRID_TONIC + tonic
+    tokens[2] = GRID_PHRASE + bar_index % 8
+    return tokens
+
+
+def encode(score: Score) -> np.ndarray:
+    """Score -> codes uint8 [K,F]. Lost: velocities within a bar, what lies between sixteenths, a lane's overlapping notes."""
+    codes = np.zeros((K, score.frames), np.int64)
+    shift = key_shift(score.tonic)
+    starts = score.bar_starts()
+    for i, (bar, at) in enumerate(zip(score.bars, starts)):
+        codes[LANE["grid"], at:at + bar.frames] = grid_tokens(bar.metre, bar.bars_left, score.tonic, i)
+        feel = ARTICULATIONS.index(bar.articulation) * 2 + bar.swing
+        codes[LANE["performance"], at:at + 3] = tempo_token(bar.tempo_bpm), DYNAMICS_0 + bar.dynamics, FEEL_0 + feel
+        codes[LANE["orchestra"], at:at + 6] = [NO_PROGRAM if p < 0 else FIRST_PROGRAM + min(p, 125) for p in bar.programs]
+    for lane in PITCH_LANES:
+        sounding_until = -1
+        for note in sorted(n for n in score.notes if n.lane == lane):
+            if 0 <= sounding_until < note.start:
+                codes[lane, sounding_until] = REST
+            codes[lane, note.start] = FIRST_PITCH + np.clip(note.pitch - shift, 0, V - FIRST_PITCH - 1)
+            sounding_until = note.start + note.duration
+        if 0 <= sounding_until < score.frames:
+            codes[lane, sounding_until] = REST
+    chords = {chord.start: chord for chord in score.chords}
+    current, downbeats = None, set(starts.tolist())
+    for frame in range(score.frames):
+        new = chords.get(frame)
+        if new is not None or (frame in downbeats and current is not None):
+            current = new or current
+            codes[LANE["harmony"], frame] = (NO_CHORD if current.root < 0 else FIRST_CHORD +
+                (current.root - score.tonic) % 12 * len(QUALITIES) + QUALITY_NAMES.index(current.quality))
+    codes[LANE["drums"]] = score.drums
+    return codes.astype(np.uint8)
+
+
+class ScoreReader:
+    """Codes, as they come bar by bar -> a growing Score. Tokens out of place mean HOLD, so any codes give a score."""
+
+    def __init__(self):
+        self.score = Score([])
+        self._open: dict[int, Note] = {}  # lane -> the note that sounds
+
+    def read_bar(self, codes: np.ndarray, metre: str, tonic: int, bars_left: int, tempo_bpm: float | None = None) -> Bar:
+        """Append one bar of codes [K,F]; tempo_bpm overrides the tempo token."""
+        codes = codes.astype(np.int64)
+        at, score = self.score.frames, self.score
+        score.tonic = tonic
+        shift = key_shift(tonic)
+        last = score.bars[-1] if score.bars else Bar()
+        tempo, dynamics, feel = codes[LANE["performance"], :3]
+        programs = list(last.programs)
+        for role, token in enumerate(codes[LANE["orchestra"], :len(ROLES)]):
+            if token != HOLD:
+                programs[role] = int(token) - FIRST_PROGRAM if token >= FIRST_PROGRAM else -1
+        bar = replace(last, metre=metre, bars_left=bars_left, programs=tuple(programs))
+        if tempo_bpm is not None or 1 <= tempo <= N_TEMPI:
+            bar = replace(bar, tempo_bpm=tempo_bpm or token_tempo(int(tempo)))
+        if DYNAMICS_0 <= dynamics < FEEL_0:
+            bar = replace(bar, dynamics=int(dynamics) - DYNAMICS_0)
+        if FEEL_0 <= feel < FEEL_0 + 2 * len(ARTICULATIONS):
+            bar = replace(bar, articulation=ARTICULATIONS[(feel - FEEL_0) // 2], swing=bool((feel - FEEL_0) % 2))
+        score.bars.append(bar)
+        for lane in PITCH_LANES:
+            for frame, token in enumerate(codes[lane]):
+                if token == HOLD:
+                    continue
+                self.release(lane, at + frame)
+                if token >= FIRST_PITCH:
+                    self._open[lane] = Note(lane, at + frame, 0, int(np.clip(token - FIRST_PITCH + shift, 0, 127)))
+        for frame, token in enumerate(codes[LANE["harmony"]]):
+            if NO_CHORD <= token < FIRST_CHORD + 12 * len(QUALITIES):
+                root, quality = divmod(int(token) - FIRST_CHORD, len(QUALITIES))
+                chord = Chord(at + frame, -1 if token == NO_CHORD else (root + tonic) % 12, QUALITY_NAMES[quality])
+                if not score.chords or score.chords[-1][1:] != chord[1:]:
+                    score.chords.append(chord)
+        score.drums = np.concatenate([score.drums, codes[LANE["drums"]].astype(np.uint8)])
+        return bar
+
+    def release(self, lane: int, frame: int | None = None):
+        """End what sounds on a lane, at a frame or at the end so far."""
+        frame = self.score.frames if frame is None else frame
+        note = self._open.pop(lane, None)
+        if note is not None:
+            self.score.notes.append(note._replace(duration=frame - note.start))
+
+    def open_notes(self) -> list[Note]:
+        """Notes that still sound, with the duration known so far."""
+        return [note._replace(duration=self.score.frames - note.start) for note in self._open.values()]
+
+    def finish(self) -> Score:
+        for lane in list(self._open):
+            self.release(lane)
+        self.score.notes.sort(key=lambda n: (n.start, n.lane))
+        return self.score
+
+
+def decode(codes: np.ndarray) -> Score:
+    """codes [K,F] -> Score. The grid lane says where bars begin; codes without a bar line raise ValueError."""
+    codes = np.asarray(codes).astype(np.int64)
+    if codes.ndim != 2 or codes.shape[0] != K:
+        raise ValueError(f"Score codes have shape {list(codes.shape)}; they need {K} lanes: give codes of a score model.")
+    grid = codes[LANE["grid"]]
+    starts = np.flatnonzero(grid < GRID_TONIC)
+    if len(starts) == 0 or starts[0] != 0:
+        raise ValueError("Score codes do not begin with a bar line; give codes cut at a bar.")
+    reader = ScoreReader()
+    left_of = {0: 99, **{c: n for n, c in COUNTDOWN}}
+    for start, end in zip(starts, [*starts[1:], codes.shape[1]]):
+        metre, countdown = divmod(int(grid[start]), 5)
+        reader.read_bar(codes[:, start:end], METRE_NAMES[metre], int(grid[start + 1] - GRID_TONIC) % 12, left_of[countdown])
+    return reader.finish()

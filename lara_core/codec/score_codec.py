@@ -1,0 +1,236 @@
+"""The score codec: codes of score.py <-> 44.1 kHz stereo sound, bar by bar, in exact tempo and metre.
+
+A session plans whole bars. With a requested tempo the bars lie on it to the sample; without, the model's own tempo is bent by
+a few per cent so that the last bar ends with the piece. A note that still sounds at a joint is rendered held, and rendered anew
+with its true length when that is known: both sound alike up to the joint, so nothing clicks and nothing is cut.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from . import Plan, Request, score
+from .performance import Performer, channel
+from .score import LANE, METRES, Note, Score, ScoreReader, grid_tokens, token_tempo
+from .synth import SAMPLE_RATE_HZ, Channel, PlayedNote, SoundFont, Synthesizer, TailJoiner, find_soundfont, master
+
+CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
+SEGMENT_BARS = 4
+RING_OUT_SECONDS = 2.0  # the last chord may ring so long, where the tempo is ours to choose
+MAX_HOLD_FRAMES = 96  # longer notes are released
+CLOSING_FADE_SECONDS = 0.35
+HELD_SECONDS = 12.0
+
+
+class ScoreCodec:
+    n_codebooks, codebook_size = score.K, score.V
+    frame_rate_hz, sample_rate_hz, channels = 8.0, SAMPLE_RATE_HZ, 2
+
+    def __init__(self, soundfont: str | Path | None = None, folder: Path | None = None):
+        self.soundfont = SoundFont.load(find_soundfont(soundfont, folder))
+        self.synthesizer = Synthesizer(self.soundfont)
+
+    def encode(self, piece: Score) -> np.ndarray:
+        """Score -> codes uint8 [K,F]."""
+        return score.encode(piece)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Whole codes [K,F] -> samples [2,T], in the tempo that their lane states, with the last notes ringing out."""
+        piece = score.decode(codes)
+        seconds = sum(bar.frames * bar.frame_seconds for bar in piece.bars)
+        session = ScoreSession(self, Request(seconds + RING_OUT_SECONDS, seed=0))
+        chunks, at = [], 0
+        for bar in piece.bars:
+            chunks.append(session.sound([(bar, codes[:, at:at + bar.frames])], piece.tonic))
+            at += bar.frames
+        return np.concatenate([*chunks, session.finish()], axis=1)
+
+    def session(self, request: Request) -> "ScoreSession":
+        return ScoreSession(self, request)
+
+
+class ScoreSession:
+    def __init__(self, codec: ScoreCodec, request: Request):
+        if request.metre not in METRES:
+            raise ValueError(f"The metre is {request.metre!r}; choose one of {', '.join(METRES)}.")
+        self.codec, self.request = codec, request
+        self.tonic = request.tonic if request.tonic is not None else int(np.random.default_rng(request.seed).integers(12))
+        self.reader, self.performer, self.joiner = ScoreReader(), Performer(), TailJoiner()
+        self.total_samples = round(request.seconds * SAMPLE_RATE_HZ)
+        self.emitted = 0
+        self.model_tempo_bpm = 100.0  # what the model last asked for; the first bar is heard before anything is known
+        self._stretch = 1.0  # tempo played / tempo asked for
+        self._bars: list[tuple[int, float | None]] = []  # the planned segment: bars left, tempo where it is given
+        self._held: list[Note] = []  # notes that sounded at the last joint
+        self._fading = np.zeros((2, 0), np.float32)
+        self._channels: dict[tuple[int, int], int] = {}  # (role, program) -> MIDI channel
+
+    # -- planning -----------------------------------------------------------------------------------------------------
+
+    @property
+    def position_seconds(self) -> float:
+        return self.performer.starts_seconds[-1]
+
+    def _bar_seconds(self, tempo_bpm: float) -> float:
+        return METRES[self.request.metre][0] * 15.0 / tempo_bpm
+
+    def _given_tempi(self) -> list[float]:
+        """Tempo of every bar still to come, by the requested tempo map; each bar lasts what the map says, to the sample."""
+        steps = ((0.0, float(self.request.tempo)),) if not isinstance(self.request.tempo, tuple) else self.request.tempo
+        beats_of_steps = np.array([b for b, _ in steps])
+        seconds_of_steps = np.concatenate([[0], np.cumsum(np.diff(beats_of_steps) * 60 / np.array([t for _, t in steps[:-1]]))])
+        bar_beats, tempi = METRES[self.request.metre][0] / 4, []
+
+        def seconds_at(beat: float) -> float:
+            i = int(np.searchsorted(beats_of_steps, beat, side="right")) - 1
+            return seconds_of_steps[i] + (beat - beats_of_steps[i]) * 60 / steps[i][1]
+
+        beat = self.performer.starts_frames[-1] / 4
+        while not tempi or seconds_at(beat + bar_beats) <= self.request.seconds + 1e-6:
+            tempi.append(bar_beats * 60 / (seconds_at(beat + bar_beats) - seconds_at(beat)))
+            beat += bar_beats
+        return tempi
+
+    def plan(self) -> Plan | None:
+        """The next bars: one first, so that something is heard soon, then up to the end of the four-bar phrase."""
+        position, done = self.position_seconds, len(self.performer.bars)
+        count = 1 if done == 0 else SEGMENT_BARS - done % SEGMENT_BARS
+        if self.request.tempo is not None:
+            tempi = self._given_tempi()
+            if done and position + self._bar_seconds(tempi[0]) > self.request.seconds + 1e-6:
+                return None
+            if len(tempi) - count == 1:  # no segment of a single last bar
+                count += 1
+            self._bars = [(len(tempi) - i, tempo) for i, tempo in enumerate(tempi[:count])]
+            played = tempi[0]
+        else:
+            remaining = self.request.seconds - min(RING_OUT_SECONDS, 0.08 * self.request.seconds) - position
+            if done and remaining < 0.5 * self._bar_seconds(self.model_tempo_bpm * self._stretch):
+                return None
+            left = max(1, round(remaining / self._bar_seconds(self.model_tempo_bpm)))
+            if left <= count + 1:
+                count = left
+            self._stretch = float(np.clip(left * self._bar_seconds(self.model_tempo_bpm) / max(remaining, 1e-3), 0.8, 1.25)) if done else 1.0
+            self._bars = [(left - i, None) for i in range(min(count, left))]
+            played = self.model_tempo_bpm * self._stretch
+        frames = METRES[self.request.metre][0]
+        forced = np.full((score.K, frames * len(self._bars)), -1, np.int64)
+        forced[LANE["grid"]] = np.concatenate([grid_tokens(self.request.metre, left, self.tonic, done + i) for i, (left, _) in enumerate(self._bars)])
+        for i, (_, tempo) in enumerate(self._bars):
+            if tempo is not None:
+                forced[LANE["performance"], i * frames] = score.tempo_token(tempo)
+        durations = np.repeat([15.0 / (tempo or played) for _, tempo in self._bars], frames)
+        seconds = position + np.concatenate([[0], np.cumsum(durations)[:-1]])
+        beats = (self.performer.starts_frames[-1] + np.arange(forced.shape[1])) / 4
+        context = min(CONTEXT_FRAMES // frames * frames, self.performer.starts_frames[-1])
+        return Plan(forced, seconds, beats, context)
+
+    # -- sound --------------------------------------------------------------------------------------------------------
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """Codes [K,F] of the planned bars -> samples [2,T] up to the end of the last bar."""
+        frames = METRES[self.request.metre][0]
+        if codes.shape != (score.K, frames * len(self._bars)):
+            raise ValueError(f"The segment's codes have shape {list(codes.shape)}; the plan asks for [{score.K}, {frames * len(self._bars)}].")
+        bars, tempi = [], []
+        for i in range(len(self._bars)):
+            token = int(codes[LANE["performance"], i * frames])
+            if 1 <= token <= score.N_TEMPI:
+                self.model_tempo_bpm = token_tempo(token)
+            tempi.append(self.model_tempo_bpm)
+        if self.request.tempo is None:
+            stretch = self._stretch
+            if self._bars[-1][0] == 1:  # the last bars: what remains is theirs
+                remaining = self.request.seconds - min(RING_OUT_SECONDS, 0.08 * self.request.seconds) - self.position_seconds
+                stretch = float(np.clip(sum(map(self._bar_seconds, tempi)) / max(remaining, 1e-3), 0.8, 1.25))
+            tempi = [tempo * stretch for tempo in tempi]
+        else:
+            tempi = [tempo for _, tempo in self._bars]
+        for i, ((left, _), tempo) in enumerate(zip(self._bars, tempi)):
+            bars.append((score.Bar(self.request.metre, tempo, bars_left=left), codes[:, i * frames:(i + 1) * frames]))
+        return self.sound(bars, self.tonic)
+
+    def sound(self, bars: list[tuple[score.Bar, np.ndarray]], tonic: int) -> np.ndarray:
+        """Read bars (metre, tempo and bars left are those of the Bar) and render what they add -> samples [2,T]."""
+        reader, performer = self.reader, self.performer
+        start_seconds, start_frame, known = self.position_seconds, performer.starts_frames[-1], len(reader.score.notes)
+        start_sample = self.emitted + self._fading.shape[1]
+        for bar, codes in bars:
+            performer.add(reader.read_bar(codes, bar.metre, tonic, bar.bars_left, bar.tempo_bpm))
+        for note in reader.open_notes():
+            if note.duration > MAX_HOLD_FRAMES:
+                reader.release(note.lane)
+        end_sample = min(round(self.position_seconds * SAMPLE_RATE_HZ), self.total_samples)
+        was_held = {(n.lane, n.start) for n in self._held}
+        closed = reader.score.notes[known:]
+        self._held = reader.open_notes()
+        fresh = self._played([n for n in closed if (n.lane, n.start) not in was_held])
+        for frame in np.flatnonzero(reader.score.drums[start_frame:]):
+            fresh += self.performer.play_drums(int(reader.score.drums[start_frame + frame]), start_frame + int(frame))
+        ended = self._played([n for n in closed if (n.lane, n.start) in was_held], start_seconds)
+        held = self._played(self._held, self.position_seconds + HELD_SECONDS)
+        length = end_sample - start_sample
+        mix = np.zeros((2, max(length, 0)), np.float32)
+        for notes, keep_tail in ((fresh, True), (ended, True), (held, False)):
+            mix = self._mixed(mix, notes, start_sample, None if keep_tail else length)
+        return self._emit(self.joiner.push(mix, max(length, 0)))
+
+    def _played(self, notes: list[Note], at_least_seconds: float = 0.0) -> list[PlayedNote]:
+        played = (self.performer.play(note, at_least_seconds, self._channel_of) for note in notes)
+        return [note for note in played if note is not None]
+
+    def _channel_of(self, role: int, program: int) -> int:
+        """A MIDI channel for a role's instrument; with all fifteen taken the oldest is given away."""
+        key = (role, program)
+        if key not in self._channels:
+            free = [c for c in range(16) if c != 9 and c not in self._channels.values()]
+            if not free:
+                oldest = next(iter(self._channels))
+                free = [self._channels.pop(oldest)]
+            self._channels[key] = free[0]
+        return self._channels[key]
+
+    def _mixed(self, mix: np.ndarray, notes: list[PlayedNote], start_sample: int, cut: int | None) -> np.ndarray:
+        """Add rendered notes (times in the piece) to a segment that begins at start_sample; cut: nothing beyond so many samples."""
+        if not notes:
+            return mix
+        origin = min(int(min(n.start_seconds for n in notes) * SAMPLE_RATE_HZ), start_sample)
+        shifted = [PlayedNote(max(n.start_seconds - origin / SAMPLE_RATE_HZ, 0.0), n.duration_seconds, n.channel, n.pitch, n.velocity) for n in notes]
+        sound = self.codec.synthesizer.render(shifted, self._settings(), 0.0, origin)[:, start_sample - origin:]
+        sound = sound[:, :cut] if cut is not None else sound
+        out = np.zeros((2, max(mix.shape[1], sound.shape[1])), np.float32)
+        out[:, :mix.shape[1]] = mix
+        out[:, :sound.shape[1]] += sound
+        return out
+
+    def _settings(self) -> dict[int, Channel]:
+        kits = [bar.programs[5] for bar in self.performer.bars[-SEGMENT_BARS - 1:] if bar.programs[5] >= 0]
+        settings = {9: channel(5, kits[-1] if kits else 0)}
+        return settings | {number: channel(role, program) for (role, program), number in self._channels.items()}
+
+    def _emit(self, samples: np.ndarray) -> np.ndarray:
+        """Hold back the last moments of the piece: finish() fades them."""
+        samples = np.concatenate([self._fading, master(samples)], axis=1)
+        free = self.total_samples - round(CLOSING_FADE_SECONDS * SAMPLE_RATE_HZ) - self.emitted
+        out, self._fading = samples[:, :max(free, 0)], samples[:, max(free, 0):]
+        self.emitted += out.shape[1]
+        return out
+
+    def finish(self) -> np.ndarray:
+        """The last notes ring out and fade -> samples [2,T], so that the piece has its exact length."""
+        remaining = self.total_samples - self.emitted
+        tail = self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ)
+        out = np.zeros((2, remaining), np.float32)
+        samples = np.concatenate([self._fading, master(tail)], axis=1)[:, :remaining]
+        out[:, :samples.shape[1]] = samples
+        fade = min(remaining, round(CLOSING_FADE_SECONDS * SAMPLE_RATE_HZ))
+        if fade:
+            out[:, -fade:] *= np.cos(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
+        self.emitted, self._fading = self.total_samples, samples[:, :0]
+        self.reader.finish()
+        return out
+
+    @property
+    def piece(self) -> Score:
+        """The score so far; complete after finish()."""
+        return self.reader.score

@@ -1,0 +1,245 @@
+"""A rule-based composer: a style, a curve of valence and arousal per bar and a seed go in, a Score comes out.
+
+Cues follow Eerola, Friberg & Bresin 2013 (Frontiers in Psychology 4:487): arousal moves tempo, dynamics, density, articulation
+and how many layers play; valence moves mode, the share of major harmony, dissonance, register, and a little of the rest.
+Sections repeat with variation; layers enter and leave at bar lines; the last bars close with a cadence.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lara_core.codec.score import LANE, METRES, Bar, Chord, Note, Score, QUALITIES
+
+from . import patterns
+from .styles import Style
+
+# degree -> semitones above the tonic; case and suffix of the numeral give the quality
+NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
+
+# (valence at home, chords): four bars each; '-' joins two chords in one bar. Minor keys count from the minor tonic.
+PROGRESSIONS = (
+    (0.95, "I IV I V"), (0.9, "I V IV V"), (0.85, "I IV V I"), (0.8, "I I IV V"), (0.75, "IV V I I"), (0.7, "I V vi IV"),
+    (0.65, "I ii IV V"), (0.6, "I vi IV V"), (0.55, "I iii IV V"), (0.55, "I bVII IV I"), (0.5, "IV I V vi"), (0.45, "I vi ii V"),
+    (0.35, "ii V I vi"), (0.3, "vi IV I V"), (0.2, "I iv I V"), (0.15, "vi ii IV V"), (0.1, "i IV i IV"), (0.05, "i VII IV i"),
+    (-0.05, "i bVII bVI bVII"), (-0.15, "i bIII bVII IV"), (-0.25, "i bVI bIII bVII"), (-0.3, "i bVI iv V"), (-0.4, "i iv bVII bIII"),
+    (-0.5, "i iv i V"), (-0.55, "i iv v i"), (-0.6, "i v iv i"), (-0.65, "i iv iio V"), (-0.7, "i i iv V"), (-0.75, "i bII i V"),
+    (-0.8, "i iv iio i"), (-0.85, "i bII bvii i"), (-0.9, "i viio i bII"), (-0.95, "i bv i viio"), (-1.0, "i viio bii viio"),
+)
+# closing two bars: (valence at home, chords)
+CADENCES = ((0.9, "V I"), (0.6, "IV I"), (0.3, "ii-V I"), (0.0, "bVII i"), (-0.3, "iv i"), (-0.5, "V i"), (-0.7, "iv i"), (-0.9, "bII i"))
+MAJOR_SCALE, MINOR_SCALE, DARK_SCALE = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 1, 3, 5, 7, 8, 10)
+
+
+def parse_chord(numeral: str) -> tuple[int, str]:
+    """'bVII' -> (10, 'maj'), 'iio' -> (2, 'dim')."""
+    flat = numeral.startswith("b") and numeral[1:2].lower() in "iv"
+    body = numeral[flat:]
+    quality = "dim" if body.endswith("o") else "maj" if body[0].isupper() else "min"
+    return (NUMERALS[body.rstrip("o").lower()] - flat) % 12, quality
+
+
+def coloured(root: int, quality: str, major_key: bool) -> str:
+    if quality == "maj":
+        return "7" if root == 7 or root == 2 else "maj7"
+    return {"min": "min7", "dim": "m7b5"}.get(quality, quality)
+
+
+def choose(rng, options, valence: float, width: float = 0.16):
+    weights = np.array([np.exp(-0.5 * ((home - valence) / width) ** 2) for home, _ in options])
+    return options[rng.choice(len(options), p=weights / weights.sum())][1]
+
+
+def nearest(pitch_classes, target: float, low: int, high: int) -> int:
+    """The pitch of one of these classes that lies nearest to target, within low..high."""
+    pitches = [p for p in range(low, high + 1) if p % 12 in pitch_classes]
+    return min(pitches, key=lambda p: (abs(p - target), p))
+
+
+@dataclass
+class Section:
+    chords: list[list[tuple[int, str]]]  # per bar of the phrase: one or two (root, quality)
+    motif: list[list[tuple[int, int, int]]]  # two bars of (position, duration, scale steps from the bar's anchor)
+    valence: float
+    arousal: float
+
+
+class Composer:
+    """Holds what stays the same over a piece: style, metre, programs, and each tier's patterns."""
+
+    def __init__(self, style: Style, rng: np.random.Generator, metre: str | None = None, programs: tuple[int, ...] | None = None):
+        self.style, self.rng = style, rng
+        self.metre = metre or str(rng.choice(style.metres))
+        self.frames, self.beat = METRES[self.metre]
+        pick = lambda options: int(rng.choice(options))
+        self.programs = programs or (pick(style.lead), pick(style.second), pick(style.bass), pick(style.comp), pick(style.pad), style.kit)
+        self.comp_names = [str(rng.choice(options)) for options in style.comp_patterns]
+        self.bass_names = [str(rng.choice(options)) for options in style.bass_patterns]
+        self.tempo_bias, self.dynamics_bias, self.tier_bias, self.feel_bias = rng.normal(0, (0.05, 0.25, 0.12, 0.15))
+
+    # -- cues -------------------------------------------------------------------------------------------------------
+
+    def tempo(self, valence: float, arousal: float) -> float:
+        centre = self.style.tempo_centre_bpm ** 0.6 * 96 ** 0.4  # a style pulls the tempo, arousal rules it
+        return float(np.clip(centre * 2 ** (0.62 * arousal + 0.09 * valence + self.tempo_bias), 44, 200))
+
+    def tier(self, arousal: float) -> int:
+        return int(np.clip(np.floor((arousal + self.tier_bias + 1) * 2), 0, 3))
+
+    def articulation(self, valence: float, arousal: float) -> str:
+        bounce = 0.6 * arousal + 0.45 * valence + self.feel_bias
+        if bounce > 0.55:
+            return "staccato"
+        if bounce > 0.05:
+            return "detached"
+        return "pedal" if self.style.pedal else "legato"
+
+    def layers(self, tier: int) -> str:
+        return self.style.layers[tier]
+
+    # -- material ---------------------------------------------------------------------------------------------------
+
+    def section(self, valence: float, arousal: float) -> Section:
+        rng = self.rng
+        chords = []
+        for numeral in choose(rng, PROGRESSIONS, valence).split():
+            bar = []
+            for name in numeral.split("-"):
+                root, quality = parse_chord(name)
+                if rng.random() < self.style.sevenths * (1.0 if arousal < 0.4 else 0.6):
+                    quality = coloured(root, quality, valence > 0)
+                bar.append((root, quality))
+            chords.append(bar)
+        return Section(chords, [self.rhythm(arousal), self.rhythm(arousal)], valence, arousal)
+
+    def rhythm(self, arousal: float) -> list[tuple[int, int, int]]:
+        """One bar of a motif. Density follows arousal: from a note every two beats to three notes a beat."""
+        rng, frames, beat = self.rng, self.frames, self.beat
+        per_beat = 0.55 * 2 ** (1.25 * (arousal + 0.35)) * (beat / 4) ** 0.5
+        grid = 1 if arousal > 0.55 and beat == 4 else 2
+        weights = np.array([3.0 if p == 0 else 2.0 if p % beat == 0 else 0.9 if p % 2 == 0 else 0.25 for p in range(0, frames, grid)])
+        n = int(np.clip(round(per_beat * frames / beat + rng.normal(0, 0.5)), 1, len(weights)))
+        onsets = np.sort(rng.choice(np.arange(0, frames, grid), size=n, replace=False, p=weights / weights.sum()))
+        ends = [*onsets[1:], frames]
+        steps, step = [], 0
+        for _ in onsets:
+            steps.append(step)
+            step = int(np.clip(step + rng.choice((-2, -1, -1, 1, 1, 2, 0, 3, -3), p=(.1, .22, .1, .22, .1, .1, .06, .05, .05)), -5, 6))
+        return [(int(p), int(e - p), s) for p, e, s in zip(onsets, ends, steps)]
+
+    # -- a bar ------------------------------------------------------------------------------------------------------
+
+    def scale(self, valence: float, arousal: float) -> tuple[int, ...]:
+        return MAJOR_SCALE if valence > 0.08 else DARK_SCALE if valence < -0.6 and arousal > 0 else MINOR_SCALE
+
+    def melody(self, at: int, motif, chord_at, scale, centre: float, closing: bool) -> list[Note]:
+        """Play a motif from an anchor near the chord: strong notes on chord tones, the others by step in the scale."""
+        notes, low, high = [], int(centre) - 14, int(centre) + 14
+        anchor = nearest([(c) % 12 for c in chord_at(0)], centre, low, high)
+        ladder = [p for p in range(low - 12, high + 13) if p % 12 in scale]
+        for position, duration, steps in motif:
+            tones = chord_at(position)
+            index = int(np.argmin([abs(p - anchor) for p in ladder])) + steps
+            pitch = ladder[int(np.clip(index, 0, len(ladder) - 1))]
+            if position % self.beat == 0 or duration >= self.beat:
+                pitch = nearest(tones, pitch, low - 5, high + 5)
+            notes.append(Note(LANE["lead"], at + position, duration, int(np.clip(pitch, 36, 100))))
+        if closing and notes:  # the phrase comes to rest
+            first = notes[0]
+            notes = [first, Note(LANE["lead"], at + self.frames // 2, self.frames // 2, nearest(chord_at(self.frames // 2), first.pitch, low - 5, high + 5))]
+            notes[0] = first._replace(duration=min(first.duration, self.frames // 2 - first.start + at)) if first.start < at + self.frames // 2 else notes[1]
+            notes = notes[:1] if notes[0] == notes[1] else notes
+        return notes
+
+    def voicing(self, root: int, quality: str, centre: int) -> list[int]:
+        """Three voices in close position about the centre: third and seventh before the fifth."""
+        intervals = QUALITIES[quality]
+        classes = [(root + i) % 12 for i in ((intervals[1], intervals[3], intervals[0]) if len(intervals) > 3 else intervals)]
+        first = nearest(classes, centre - 4, centre - 12, centre + 6)
+        voices = [first]
+        for offset in range(1, 13):
+            if (first + offset) % 12 in classes and len(voices) < 3:
+                voices.append(first + offset)
+        return voices
+
+    def compose(self, valence: np.ndarray, arousal: np.ndarray) -> Score:
+        """valence, arousal [n_bars] -> Score in C, closed by a cadence."""
+        rng, style, frames, beat = self.rng, self.style, self.frames, self.beat
+        n_bars = len(valence)
+        score = Score([], tonic=0)
+        sections: dict[str, Section] = {}
+        form = "AABA" if n_bars >= 24 else "AB"
+        intro = int(rng.choice((0, 0, 2, 4))) if n_bars >= 16 else 0
+        drums, lead_rest = [], rng.random() < 0.5
+        for b in range(n_bars):
+            v, a = float(valence[b]), float(arousal[b])
+            left, phrase_bar = n_bars - b, b % 4
+            name = form[(b // 8) % len(form)]
+            section = sections.get(name)
+            if section is None or (phrase_bar == 0 and abs(section.valence - v) + abs(section.arousal - a) > 0.45):
+                section = sections[name] = self.section(v, a)
+            if phrase_bar == 0:
+                ending = choose(rng, CADENCES, v).split()
+            tier, at = self.tier(a), b * frames
+            layers = self.layers(tier)
+            chords = section.chords[phrase_bar]
+            if left <= 2 and n_bars > 2:
+                chords = [parse_chord(x) for x in ending[2 - left].split("-")]
+            changes = [(at, *chords[0])] + ([(at + frames // 2, *chords[1])] if len(chords) > 1 else [])
+            score.chords += [Chord(f, r, q) for f, r, q in changes]
+
+            def chord_at(position: int, changes=changes, at=at):
+                root, quality = [(r, q) for f, r, q in changes if f - at <= position][-1]
+                return [(root + i) % 12 for i in QUALITIES[quality]]
+
+            shift = 5 * v + 1.5 * a - (3 if v < -0.4 and a > 0.2 else 0)
+            final = left == 1
+            if not final and not (b < intro) and "l" in layers and not (lead_rest and phrase_bar == 3 and b % 8 == 7 and tier < 3):
+                notes = self.melody(at, section.motif[phrase_bar % 2], chord_at, self.scale(v, a), style.lead_centre + shift, phrase_bar == 3)
+                score.notes += notes
+                if "s" in layers and phrase_bar in (1, 2, 3):
+                    for note in notes:
+                        if note.duration >= 2:
+                            score.notes.append(Note(LANE["second"], note.start, note.duration, nearest(chord_at(note.start - at), note.pitch - 5, 30, 100)))
+            self.accompany(score, at, changes, layers, tier, shift, final)
+            drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
+                         if "k" in layers and not final else np.zeros(frames, np.uint8))
+            if final and "k" in layers:
+                drums[-1][0] = patterns.BIT["kick"] | patterns.BIT["crash"]
+            programs = tuple(p if letter in layers or (letter == "l" and p >= 0) else -1 for p, letter in zip(self.programs, "lsbcpk"))
+            dynamics = int(np.clip(round(3.4 + 2.9 * a - 0.3 * v + self.dynamics_bias), 0, 7))
+            score.bars.append(Bar(self.metre, self.tempo(v, a), dynamics, self.articulation(v, a), style.swing, programs, left))
+        score.drums = np.concatenate(drums)
+        if not any(n.start >= score.frames - frames for n in score.notes):
+            score.notes.append(Note(LANE["lead"], score.frames - frames, frames, nearest([0], style.lead_centre, 48, 90)))
+        return score
+
+    def accompany(self, score: Score, at: int, changes, layers: str, tier: int, shift: float, final: bool):
+        """Comp, pad and bass of one bar; the last bar holds its chord."""
+        frames, beat = self.frames, self.beat
+        comp_centre = 62 + int(round(shift / 2)) if self.style.lead_centre < 80 else 70
+        comp = patterns.comp("block" if final else self.comp_names[tier], frames, beat) if "c" in layers else []
+        bass = patterns.bass("whole" if final else self.bass_names[tier], frames, beat) if "b" in layers else []
+        spans = [(start, (changes[i + 1][0] if i + 1 < len(changes) else at + frames), root, quality)
+                 for i, (start, root, quality) in enumerate(changes)]
+        for i, (start, end, root, quality) in enumerate(spans):
+            voices = self.voicing(root, quality, comp_centre)
+            for position, duration, which in comp:
+                if start <= at + position < end:
+                    for w in which:
+                        score.notes.append(Note(LANE["comp1"] + w, at + position, min(duration, end - at - position), voices[min(w, len(voices) - 1)]))
+            if comp and comp[0][0] + at < start and len(comp) == 1:  # a held chord is struck again when the harmony moves
+                score.notes += [Note(LANE["comp1"] + w, start, end - start, voices[w]) for w in range(min(3, len(voices)))]
+            if "p" in layers:
+                pads = self.voicing(root, quality, 60 + int(round(shift / 2)))
+                score.notes += [Note(LANE["pad1"], start, end - start, pads[-1]), Note(LANE["pad2"], start, end - start, pads[0])]
+            low = nearest([root], 41 + shift / 2, 30, 54)
+            following = spans[i + 1][2] if i + 1 < len(spans) else root
+            pitch = {"root": low, "fifth": nearest([(root + QUALITIES[quality][2]) % 12], low + 2, 30, 57), "octave": low + 12,
+                     "third": nearest([(root + QUALITIES[quality][1]) % 12], low + 3, 30, 57),
+                     "approach": nearest([(following + 11) % 12, (following + 2) % 12], low, 30, 57), "tonic": nearest([0], 38, 30, 54)}
+            for position, duration, what in bass:
+                if start <= at + position < end:
+                    score.notes.append(Note(LANE["bass"], at + position, min(duration, end - at - position), pitch[what]))
+            if bass and at + bass[0][0] < start and not any(start <= at + p < end for p, _, _ in bass):
+                score.notes.append(Note(LANE["bass"], start, end - start, low))

@@ -1,0 +1,127 @@
+"""The training corpus: composed pieces and re-performed real scores go in, one file of codes with emotions and captions comes out.
+
+    python -m training.corpus -o runs/corpus.npz --pieces 4000 --scores runs/scores.npz
+
+The file (npz) holds codes uint8 [K,total], offsets [n+1] and window starts in frames, emotion float16 [total,2], per piece a
+JSON list of captions, and what the codec is; training.features adds what a listener hears. Composed pieces carry the curve that made them; real
+scores are performed anew (tempo, dynamics, articulation, ensemble) along a drawn arousal curve, with a valence that their mode
+allows.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lara_core.codec import score as codes_of
+from lara_core.codec.score import Score
+
+from .composer import Composer
+from .styles import INSTRUMENT_WORDS, MOOD_WORDS, PLACES, STYLES
+
+
+def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1)) -> np.ndarray:
+    """Emotion per bar [n,2]: constant, ramp, steps at sections, an arc, or a walk; the two dimensions move independently."""
+    kind = rng.choice(("constant", "ramp", "steps", "arc", "walk"), p=(0.34, 0.2, 0.16, 0.18, 0.12))
+    point = lambda: rng.uniform(low, high)
+    x = np.arange(n_bars) / max(n_bars - 1, 1)
+    if kind == "constant":
+        curve = np.repeat(point()[None], n_bars, 0)
+    elif kind == "ramp":
+        a, b = point(), point()
+        curve = a + (b - a) * x[:, None]
+    elif kind == "steps":
+        curve = np.array([point() for _ in range(n_bars // 8 + 1)])[np.arange(n_bars) // 8]
+    elif kind == "arc":
+        knots = np.array([point() for _ in range(3)])
+        curve = np.stack([np.interp(x, (0, rng.uniform(0.3, 0.75), 1), knots[:, d]) for d in range(2)], 1)
+    else:
+        curve = point() + np.cumsum(rng.normal(0, 0.12, (n_bars, 2)), 0)
+    return np.clip(curve, low, high)
+
+
+def captions(rng: np.random.Generator, style, programs: tuple[int, ...], emotion: np.ndarray) -> list[str]:
+    """Four wordings as a person would type them. A mood word is used only where the whole piece stays near it."""
+    names = [INSTRUMENT_WORDS[p] for p in programs if p in INSTRUMENT_WORDS]
+    lead, other = names[0], names[-1 if len(names) < 4 else 3]
+    word = lambda: str(rng.choice(style.words))
+    forms = [word(), word(), f"{lead} and {other}" if lead != other else f"solo {lead}", f"{word()} with {lead}", f"{lead} over {other}",
+             f"{word()} {rng.choice(PLACES)}", f"{lead}, {word()}", ", ".join(dict.fromkeys(names[:3]))]
+    centre, spread = emotion.mean(0), np.abs(emotion - emotion.mean(0)).max()
+    moods = [w for words, v, a in MOOD_WORDS for w in words if np.hypot(v - centre[0], a - centre[1]) < 0.42]
+    if spread < 0.3 and moods:
+        forms += [f"{rng.choice(moods)} {word()}", f"{rng.choice(moods)} {lead}"]
+    return [str(c) for c in rng.permutation(forms)[:4]]
+
+
+def composed(seed: int) -> tuple[Score, np.ndarray, list[str]]:
+    rng = np.random.default_rng(seed)
+    style = STYLES[seed % len(STYLES)]
+    composer = Composer(style, rng)
+    emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 20, 24, 32, 40))))
+    score = composer.compose(emotion[:, 0], emotion[:, 1])
+    return score, emotion, captions(rng, style, composer.programs, emotion)
+
+
+def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.ndarray, list[str]]:
+    """A real score's notes in another performance: the label's arousal sets tempo, dynamics and articulation."""
+    rng = np.random.default_rng(seed)
+    score = codes_of.decode(codes)
+    major = meta.get("mode", "major") == "major"
+    emotion = draw_curve(rng, len(score.bars), low=(0.1, -1) if major else (-0.9, -1), high=(0.9, 1) if major else (-0.1, 1))
+    emotion[:, 0] = emotion[:, 0].mean() * 0.6 + emotion[:, 0] * 0.4  # the notes' mode does not change, so neither does valence much
+    style = STYLES[int(rng.choice([i for i, s in enumerate(STYLES) if s.drums in ("none", "soft", "folk") or s.name in ("orchestra", "choir and organ")]))]
+    composer = Composer(style, rng, metre="4/4")
+    onsets = len({n.start for n in score.notes}) / max(score.frames, 1)  # a dense score needs a slower beat for the same arousal
+    composer.tempo_bias += 0.6 * np.log2(0.3 / np.clip(onsets, 0.1, 0.6))
+    used = {codes_of.ROLE_OF_LANE[n.lane] for n in score.notes}
+    programs = tuple(p if i in used else -1 for i, p in enumerate(composer.programs))
+    score.bars = [replace(bar, tempo_bpm=composer.tempo(v, a), articulation=composer.articulation(v, a), swing=False, programs=programs,
+                          dynamics=int(np.clip(round(3.4 + 2.9 * a + composer.dynamics_bias), 0, 7))) for bar, (v, a) in zip(score.bars, emotion)]
+    shift = int(np.clip(round(3 * emotion[:, 0].mean()), -5, 5))  # register follows valence
+    score.notes = [n._replace(pitch=int(np.clip(n.pitch + shift, 0, 127))) for n in score.notes]
+    score.chords = [c if c.root < 0 else c._replace(root=(c.root + shift) % 12) for c in score.chords]
+    score.tonic = (score.tonic + shift) % 12
+    return score, emotion, captions(rng, style, tuple(p for p in programs if p >= 0), emotion)
+
+
+def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> dict[str, np.ndarray]:
+    pieces = [composed(seed * 1_000_003 + i) for i in tqdm(range(n_pieces), desc="composing", unit="piece")]
+    for path in score_files:
+        with np.load(path) as data:
+            codes, offsets, metas = data["codes"], data["offsets"], json.loads(str(data["meta"]))
+        for i, meta in enumerate(tqdm(metas, desc=f"performing {path.stem}", unit="piece")):
+            for r in range(repeats):
+                pieces.append(reperformed(codes[:, offsets[i]:offsets[i + 1]], meta, seed + 7919 * i + r))
+    all_codes, emotions = [], []
+    for score, emotion, _ in pieces:
+        all_codes.append(codes_of.encode(score))
+        emotions.append(np.repeat(emotion, [bar.frames for bar in score.bars], axis=0).astype(np.float16))
+    codes = np.concatenate(all_codes, 1)
+    codec = {"name": "score", "n_codebooks": codes_of.K, "codebook_size": codes_of.V, "delays": list(range(codes_of.K)),
+             "loss_weights": [float(name != "grid") for name in codes_of.LANES]}  # the grid is given, never sampled
+    return {"codes": codes, "offsets": np.cumsum([0] + [c.shape[1] for c in all_codes]), "emotion": np.concatenate(emotions),
+            "starts": np.flatnonzero(codes[codes_of.LANE["grid"]] < codes_of.GRID_TONIC),  # windows begin at bar lines
+            "captions": np.array(json.dumps([c for _, _, c in pieces])), "codec": np.array(json.dumps(codec))}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--pieces", type=int, default=4000, help="composed pieces")
+    parser.add_argument("--scores", type=Path, nargs="*", default=[], help="files made by training.scores")
+    parser.add_argument("--repeats", type=int, default=2, help="performances of each real score")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    corpus = build(args.pieces, args.scores, args.repeats, args.seed)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(args.output, **corpus)
+    hours = corpus["codes"].shape[1] / 8 / 3600
+    print(f"{len(corpus['offsets']) - 1} pieces, {corpus['codes'].shape[1]:,} frames (about {hours:.1f} hours) -> {args.output}")
+
+
+if __name__ == "__main__":
+    main()

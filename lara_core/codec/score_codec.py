@@ -38,12 +38,11 @@ class ScoreCodec:
         """Whole codes [K,F] -> samples [2,T], in the tempo that their lane states, with the last notes ringing out."""
         piece = score.decode(codes)
         seconds = sum(bar.frames * bar.frame_seconds for bar in piece.bars)
-        session = ScoreSession(self, Request(seconds + RING_OUT_SECONDS, seed=0))
-        chunks, at = [], 0
+        session, bars, at = ScoreSession(self, Request(seconds + RING_OUT_SECONDS)), [], 0
         for bar in piece.bars:
-            chunks.append(session.sound([(bar, codes[:, at:at + bar.frames])], piece.tonic))
+            bars.append((bar, codes[:, at:at + bar.frames]))
             at += bar.frames
-        return np.concatenate([*chunks, session.finish()], axis=1)
+        return np.concatenate([session.sound(bars, piece.tonic), session.finish()], axis=1)
 
     def session(self, request: Request) -> "ScoreSession":
         return ScoreSession(self, request)
@@ -87,7 +86,7 @@ class ScoreSession:
 
         beat = self.performer.starts_frames[-1] / 4
         while not tempi or seconds_at(beat + bar_beats) <= self.request.seconds + 1e-6:
-            tempi.append(bar_beats * 60 / (seconds_at(beat + bar_beats) - seconds_at(beat)))
+            tempi.append(float(bar_beats * 60 / (seconds_at(beat + bar_beats) - seconds_at(beat))))
             beat += bar_beats
         return tempi
 
@@ -171,8 +170,8 @@ class ScoreSession:
         held = self._played(self._held, self.position_seconds + HELD_SECONDS)
         length = end_sample - start_sample
         mix = np.zeros((2, max(length, 0)), np.float32)
-        for notes, keep_tail in ((fresh, True), (ended, True), (held, False)):
-            mix = self._mixed(mix, notes, start_sample, None if keep_tail else length)
+        mix = self._mixed(mix, fresh + ended, start_sample, None)  # with their tails
+        mix = self._mixed(mix, held, start_sample, length)  # the rest of these is rendered when their end is known
         return self._emit(self.joiner.push(mix, max(length, 0)))
 
     def _played(self, notes: list[Note], at_least_seconds: float = 0.0) -> list[PlayedNote]:

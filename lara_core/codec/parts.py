@@ -1,0 +1,612 @@
+"""Parts -> a Score: what any importer knows (notes in quarters, programs, metres, tempi) laid onto the grid and the lanes.
+
+A part comes in with any polyphony; a Score has eight monophonic pitch lanes. In between: a bar plan in supported metres,
+quantisation to sixteenths, one lane per note by least cost (an assignment at every onset), and per bar the programs,
+dynamics and articulation. Key and chords are estimated where the importer does not know them.
+"""
+
+from collections import Counter, defaultdict
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from .score import DRUMS, LANE, METRES, PITCH_LANES, QUALITIES, ROLE_OF_LANE, ROLES, Bar, Chord, Note, Score
+
+FRAMES_PER_QUARTER = 4
+MAX_MINUTES = 120.0
+SLOWEST_BPM, FASTEST_BPM = 10.0, 600.0
+LINE = 0.95  # a part is a line if this share of its notes begin alone, with nothing of it held
+FILL = {8: "2/4", 12: "3/4", 16: "4/4", 20: "5/4"}  # frames -> the bar that closes a section of odd length
+
+# Probe-tone ratings: C. L. Krumhansl & E. J. Kessler, Psychological Review 89 (1982), also Krumhansl 1990, p. 30.
+KRUMHANSL_KESSLER = {
+    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+}
+DRUM_OF_KEY = {  # General MIDI percussion key -> drum; keys left out are hand percussion and count as shaker
+    **dict.fromkeys((35, 36), "kick"), **dict.fromkeys((37, 38, 39, 40), "snare"), **dict.fromkeys((42, 44, 46), "hat"),
+    **dict.fromkeys((51, 53, 59), "ride"), **dict.fromkeys((49, 52, 55, 57), "crash"),
+    **dict.fromkeys((41, 43, 45, 47, 48, 50, *range(60, 67)), "tom"),
+}
+
+# What a note costs in each lane, by what its part is. Order: bass, lead, second, comp1..3, pad1..2.
+HOMES = {
+    "lead": (6, 0, 1.5, 3, 3, 3, 3, 3),
+    "second": (6, 3, 0, 1, 1, 1, 2, 2),
+    "bass": (0, 7, 4, 2, 2, 2, 2.5, 2.5),
+    "comp": (3, 4, 2, 0, 0, 0, 1, 1),
+    "pad": (4, 5, 3, 1.5, 1.5, 1.5, 0, 0),
+    "right hand": (5, 0, 0.7, 0.9, 0.9, 0.9, 1.4, 1.4),
+    "left hand": (0, 4, 2, 0.4, 0.4, 0.4, 1, 1),
+    "both hands": (0, 0, 0.5, 0.5, 0.5, 0.5, 1, 1),
+    "accompaniment": (0, 5, 2, 0.4, 0.4, 0.4, 1, 1),
+}
+KEYBOARD = {"right hand": (True, False), "left hand": (False, True), "both hands": (True, True), "accompaniment": (False, True)}
+INNER_LANES = ("second", "comp1", "comp2", "comp3", "pad1", "pad2")  # homes of inner lines, from the top down
+LEAP, LEAP_AT_HOME = 0.12, 0.02  # a semitone away from the lane's last note; a line may leap and stay in its lane
+DROP_COST, DOUBLED_COST = 14.0, 5.0
+PAD_PROGRAMS = {*range(48, 56), *range(88, 96)}
+
+
+class PartNote(NamedTuple):
+    start: float  # quarters
+    duration: float  # quarters
+    pitch: int  # MIDI
+    velocity: int = 80
+
+
+class Part(NamedTuple):
+    program: int = 0
+    is_drum: bool = False
+    notes: Sequence[PartNote] = ()
+    role: str | None = None  # a name in HOMES where the importer knows it
+
+
+class Losses(NamedTuple):
+    """What became of the notes that came in."""
+
+    notes: int
+    merged: int  # ran into another note of their part within one sixteenth, or struck the same key
+    dropped: int  # no lane was free
+    cut: int  # shortened because their lane was needed
+
+
+class _Placed(NamedTuple):
+    start: int
+    end: int
+    pitch: int
+    velocity: int
+    part: int
+
+
+class Timeline(NamedTuple):
+    """Bars in supported metres, and where a position in quarters lies on their frames."""
+
+    metres: list[str]
+    anchors: list[tuple[float, float]]  # (quarters, frames): from here on four frames a quarter
+
+    def frames(self, quarters: float) -> float:
+        at = self.anchors[0]
+        for anchor in self.anchors[1:]:
+            if anchor[0] > quarters + 1e-6:
+                break
+            at = anchor
+        return at[1] + (quarters - at[0]) * FRAMES_PER_QUARTER
+
+
+def nearest_metre(numerator: int, denominator: int) -> str:
+    """Any metre -> the supported one whose bars it is cut into: 12/8 -> 6/8, 3/2 -> 3/4, 2/2 -> 4/4, 3/8 -> 6/8 ..."""
+    frames = numerator * 16 / denominator
+    if denominator >= 8 and numerator % 3 == 0:
+        return "6/8"
+    if numerator % 5 == 0:
+        return "5/4"
+    if numerator % 3 == 0:
+        return "3/4"
+    return "2/4" if frames <= 8 else "4/4"
+
+
+def plan_bars(metres: Sequence[tuple[float, int, int]], end_quarters: float) -> Timeline:
+    """(position, numerator, denominator) -> bars from quarter 0 to the end.
+
+    A first metre later than 0, or a first bar shorter than those after it, is a pickup: it is padded in front. Where a
+    section of unsupported metre does not fill whole bars its last bar is a shorter or longer one; up to three sixteenths are
+    added if nothing else fits, so a downbeat stays a downbeat.
+    """
+    sections = [m for i, m in enumerate(metres) if i == 0 or m[1:] != metres[i - 1][1:] or _breaks_bar(metres[i - 1], m)]
+    if len(sections) > 1 and sections[0][0] == 0:
+        first, then = sections[:2]
+        length = then[0]
+        if abs(length - first[1] * 4 / first[2]) < 1e-6 and length < then[1] * 4 / then[2]:
+            sections = sections[1:]
+    names, anchors = [], []
+    for i, (position, numerator, denominator) in enumerate(sections):
+        metre = nearest_metre(numerator, denominator)
+        bar = METRES[metre][0]
+        if i == 0:
+            pickup_bars = int(np.ceil(round(position * FRAMES_PER_QUARTER, 4) / bar))
+            names += [metre] * pickup_bars
+        anchors.append((position, float(sum(METRES[m][0] for m in names))))
+        last = i + 1 == len(sections)
+        length = ((end_quarters if last else sections[i + 1][0]) - position) * FRAMES_PER_QUARTER
+        if last:
+            names += [metre] * max(int(np.ceil(round(length / bar, 4))), 0 if names else 1)
+            break
+        beats = int(np.ceil(round(length / 4, 4)))
+        full, rest = divmod(beats * 4, bar)
+        if rest == 4:  # one beat too many: a bar that is a beat longer, else two bars, else a padded one
+            full, rest = (full - 1, bar + 4) if full else (0, 8)
+        names += [metre] * full
+        names += [] if rest == 0 else ["3/4", "3/4"] if rest == 24 else [FILL[rest]]
+    return Timeline(names, anchors)
+
+
+def _breaks_bar(before, after) -> bool:
+    bars = (after[0] - before[0]) / (before[1] * 4 / before[2])
+    return abs(bars - round(bars)) > 1e-4
+
+
+def swings(onsets: np.ndarray) -> bool:
+    """onsets [N] in quarters: are the off-beat eighths played late, near two thirds of the beat, and hardly elsewhere?"""
+    phase = np.asarray(onsets) % 1
+    late = np.sum((phase > 0.60) & (phase < 0.72))
+    straight = np.sum(np.abs(phase - 0.5) < 0.06)
+    triplet = np.sum((phase > 0.28) & (phase < 0.39))
+    return bool(late >= 16 and late > 3 * straight and late > 3 * triplet)
+
+
+def unswing(quarters: float) -> float:
+    """Where a position within a swung beat lies in an even one: 2/3 -> 1/2."""
+    beat, phase = divmod(quarters, 1)
+    return beat + (phase * 0.75 if phase <= 2 / 3 else 0.5 + (phase - 2 / 3) * 1.5)
+
+
+def quantise(notes: Sequence[PartNote], timeline: Timeline, part: int = 0, swing: bool = False) -> tuple[list[_Placed], int]:
+    """One part's notes -> notes on sixteenths, and how many were merged.
+
+    Two notes that follow each other within one sixteenth do not become a chord: the one nearer to the grid stays. Notes that
+    overlap within it (a rolled chord) do become one.
+    """
+    warp = unswing if swing else float
+    exact = sorted((timeline.frames(warp(n.start)), timeline.frames(warp(n.start + n.duration)), n) for n in notes)
+    kept: dict[int, list] = defaultdict(list)
+    for start, end, note in exact:
+        frame = max(int(np.floor(start + 0.5)), 0)
+        rivals = [r for r in kept[frame] if r[2].pitch == note.pitch or start >= r[1] - 0.05]
+        mine = (abs(start - frame), start - end)  # nearest to the grid, then longest
+        if all(mine < (abs(r[0] - frame), r[0] - r[1]) for r in rivals):
+            kept[frame] = [r for r in kept[frame] if r not in rivals] + [(start, end, note)]
+    placed, sounding = [], {}
+    for frame in sorted(kept):
+        for start, end, note in kept[frame]:
+            earlier = sounding.get(note.pitch)
+            if earlier is not None and placed[earlier].end > frame:
+                placed[earlier] = placed[earlier]._replace(end=frame)  # a key struck again ends its first note
+            sounding[note.pitch] = len(placed)
+            placed.append(_Placed(frame, max(frame + 1, int(np.floor(end + 0.5))), int(note.pitch), int(note.velocity), part))
+    return placed, len(exact) - len(placed)
+
+
+def assign(cost: Sequence[Sequence[float]]) -> list[int]:
+    """cost [N,M], N <= M -> a column for each row, all different, of least total cost (Kuhn 1955, shortest augmenting paths)."""
+    n, m = len(cost), len(cost[0])
+    u, v, row_of, way = [0.0] * (n + 1), [0.0] * (m + 1), [0] * (m + 1), [0] * (m + 1)
+    for i in range(1, n + 1):
+        row_of[0], column = i, 0
+        least, used = [float("inf")] * (m + 1), [False] * (m + 1)
+        while row_of[column]:
+            used[column] = True
+            row, delta, following = row_of[column], float("inf"), 0
+            for j in range(1, m + 1):
+                if not used[j]:
+                    reduced = cost[row - 1][j - 1] - u[row] - v[j]
+                    if reduced < least[j]:
+                        least[j], way[j] = reduced, column
+                    if least[j] < delta:
+                        delta, following = least[j], j
+            for j in range(m + 1):
+                if used[j]:
+                    u[row_of[j]] += delta
+                    v[j] -= delta
+                else:
+                    least[j] -= delta
+            column = following
+        while column:
+            row_of[column], column = row_of[way[column]], way[column]
+    columns = [0] * n
+    for j in range(1, m + 1):
+        if row_of[j]:
+            columns[row_of[j] - 1] = j - 1
+    return columns
+
+
+def part_homes(parts: Sequence[Part], placed: Sequence[Sequence[_Placed]]) -> list[tuple[str, tuple[float, ...]]]:
+    """For each part its kind and its cost in every pitch lane.
+
+    Highest line -> lead, lowest part -> bass, other lines -> second, comp and pad from the top down, chords -> comp or pad.
+    A part alone is a melody if it is a line, else a keyboard piece.
+    """
+    share, height, active = {}, {}, {}
+    for i, notes in enumerate(placed):
+        if notes:
+            onsets = Counter(n.start for n in notes)
+            held = {b.start for a, b in zip(notes, notes[1:]) if a.end > b.start + max(1, (a.end - a.start) // 4)}
+            share[i] = sum(c == 1 and start not in held for start, c in onsets.items()) / len(onsets)
+            height[i] = np.average([n.pitch for n in notes], weights=[n.end - n.start for n in notes])
+            active[i] = len(onsets)
+    kinds = {i: parts[i].role for i in share if parts[i].role}
+    unknown = [i for i in share if i not in kinds]
+    taken = set(kinds.values())
+    busy = max((active[i] for i in unknown), default=0)
+    if len(unknown) == 1 and not kinds:
+        kinds[unknown[0]] = "lead" if share[unknown[0]] >= LINE else "both hands"
+    elif unknown:
+        main = [i for i in unknown if active[i] >= 0.2 * busy]
+        if "bass" not in taken and "left hand" not in taken:
+            low = min(main, key=lambda i: height[i])
+            kinds[low] = "bass" if share[low] >= 0.8 else "left hand"
+        if "lead" not in taken:
+            upper = [i for i in main if i not in kinds] or [i for i in unknown if i not in kinds]
+            lines = [i for i in upper if share[i] >= 0.8 and active[i] >= 0.3 * busy]
+            if upper:
+                high = max(lines or upper, key=lambda i: height[i])
+                kinds[high] = "lead" if share[high] >= 0.8 else "right hand"
+        rest = sorted((i for i in unknown if i not in kinds), key=lambda i: -height[i])
+        inner = iter(INNER_LANES)
+        for i in rest:
+            if share[i] >= 0.8:
+                kinds[i] = next(inner, "comp")
+            else:
+                length = np.mean([n.end - n.start for n in placed[i]])
+                kinds[i] = "pad" if parts[i].program in PAD_PROGRAMS and length >= 6 else "comp"
+    costs = []
+    for i in range(len(parts)):
+        kind = kinds.get(i, "comp")
+        if kind in HOMES and kind != "comp" or kind not in LANE:
+            cost = HOMES[kind]
+        else:
+            cost = tuple(0.0 if k == LANE[kind] else c for k, c in zip(PITCH_LANES, (4, 4, 1, 1, 1, 1, 1.5, 1.5)))
+        costs.append((kind, cost))
+    return costs
+
+
+def allocate(parts: Sequence[Part], placed: Sequence[Sequence[_Placed]]) -> tuple[list[tuple[int, _Placed]], int, int]:
+    """Quantised notes of all parts -> [(lane, note)], how many were dropped and how many cut short.
+
+    At every onset the new notes are assigned to the lanes at least total cost: cutting a note that still sounds, leaping far
+    from the lane's last note, mixing programs within a role, leaving the part's home; in keyboard parts lead takes the top and
+    bass the bottom of what is heard around that beat.
+    """
+    homes = part_homes(parts, placed)
+    onsets = defaultdict(list)
+    for notes in placed:
+        for note in notes:
+            onsets[note.start].append(note)
+    window = _pitch_window(placed)
+    lanes = list(PITCH_LANES)
+    result: list[tuple[int, _Placed]] = []
+    last: dict[int, int] = {}  # lane -> index into result
+    role_program: dict[int, int] = {}
+    dropped = cut = 0
+    for frame in sorted(onsets):
+        new = sorted(onsets[frame], key=lambda n: -n.pitch)
+        low, high = window(frame)
+        lane_state = [(result[last[k]][1] if k in last else None, role_program.get(ROLE_OF_LANE[k])) for k in lanes]
+        seen, cost = set(), []
+        for note in new:
+            kind, home = homes[note.part]
+            top, bottom = KEYBOARD.get(kind, (False, False))
+            program = parts[note.part].program
+            row = []
+            for lane, base, (before, voice) in zip(lanes, home, lane_state):
+                c = base + (1.0 if voice is not None and voice != program else 0.0)
+                if top or bottom:
+                    c += _height_cost(lane, top, bottom, note.pitch, low, high)
+                if before is None:
+                    c += 0.6
+                else:
+                    leap = LEAP_AT_HOME if base == 0 and kind not in KEYBOARD else LEAP
+                    c += min(leap * min(abs(note.pitch - before.pitch), 24), 0.6 if frame - before.end > 32 else 9.0)
+                    c += _cut_cost(before, frame, kind in KEYBOARD)
+                row.append(c)
+            drop = DOUBLED_COST if note.pitch in seen else DROP_COST
+            seen.add(note.pitch)
+            cost.append(row + [drop] * len(new))
+        for note, column in zip(new, assign(cost)):
+            if column >= len(lanes):
+                dropped += 1
+                continue
+            lane = lanes[column]
+            if lane in last:
+                before = result[last[lane]][1]
+                if before.end > frame:
+                    cut += 1
+                    result[last[lane]] = (lane, before._replace(end=frame))
+            last[lane] = len(result)
+            role_program[ROLE_OF_LANE[lane]] = parts[note.part].program
+            result.append((lane, note))
+    return result, dropped, cut
+
+
+def _cut_cost(before: _Placed, frame: int, keyboard: bool) -> float:
+    """A line would rather lose an overlap than its lane; keyboard notes find another lane if there is one."""
+    left = before.end - frame
+    if left <= 0:
+        return 0.0
+    whole = before.end - before.start
+    return 0.6 if left == 1 and whole >= 4 else (6.0 if keyboard else 2.0) + 6.0 * left / whole
+
+
+def _height_cost(lane: int, top: bool, bottom: bool, pitch: int, low: int, high: int) -> float:
+    """Lead takes the highest, bass the lowest pitch heard around the beat, if the part reaches there; inner lanes neither."""
+    if lane == LANE["lead"]:
+        return min(3.0, (high - pitch) / 4)
+    if lane == LANE["bass"]:
+        return min(3.0, (pitch - low) / 4)
+    return 1.2 * (top and pitch == high) + 1.2 * (bottom and pitch == low)
+
+
+def _pitch_window(placed):
+    """frame -> lowest and highest pitch that sounds from half a beat before the frame's beat to half a beat after it."""
+    end = max((n.end for notes in placed for n in notes), default=0)
+    lows, highs = np.full(end + 8, 128), np.full(end + 8, -1)
+    for notes in placed:
+        for n in notes:
+            lows[n.start:n.end] = np.minimum(lows[n.start:n.end], n.pitch)
+            highs[n.start:n.end] = np.maximum(highs[n.start:n.end], n.pitch)
+
+    def window(frame: int) -> tuple[int, int]:
+        beat = frame - frame % 4
+        span = slice(max(beat - 2, 0), beat + 6)
+        return int(lows[span].min()), int(highs[span].max())
+    return window
+
+
+def estimate_key(weights: Sequence[float], sharps: int | None = None, last_bass: int | None = None,
+                 trust_sharps: bool = True) -> tuple[int, str]:
+    """Pitch-class weights [12] -> (tonic, 'major' | 'minor') by correlation with the Krumhansl-Kessler profiles.
+
+    A key signature (sharps, negative for flats) leaves the two keys that share it, or only favours them where it is not to be
+    trusted; a last bass note on the tonic counts a bit.
+    """
+    weights = np.asarray(weights, float)
+    best = None
+    for mode, profile in KRUMHANSL_KESSLER.items():
+        for tonic in range(12):
+            signed = sharps is not None and tonic == (7 * sharps + (9 if mode == "minor" else 0)) % 12
+            if sharps is not None and trust_sharps and not signed:
+                continue
+            rolled = np.roll(profile, tonic)
+            r = np.corrcoef(weights, rolled)[0, 1] if weights.std() > 0 else 0.0
+            r += 0.1 * signed
+            r += 0.15 if last_bass is not None and last_bass % 12 == tonic else 0.0
+            if best is None or r > best[0]:
+                best = r, tonic, mode
+    return best[1], best[2]
+
+
+def pitch_class_weights(parts: Sequence[Part]) -> np.ndarray:
+    """Duration in quarters of each pitch class [12] over all parts but drums."""
+    weights = np.zeros(12)
+    for part in parts:
+        if not part.is_drum:
+            for note in part.notes:
+                weights[note.pitch % 12] += note.duration
+    return weights
+
+
+def last_bass_pitch(parts: Sequence[Part]) -> int | None:
+    """The lowest pitch among the notes that end last, or None without notes."""
+    notes = [n for part in parts if not part.is_drum for n in part.notes]
+    if not notes:
+        return None
+    end = max(n.start + n.duration for n in notes)
+    return min(n.pitch for n in notes if n.start + n.duration >= end - 0.26)
+
+
+def find_chords(score: Score) -> list[Chord]:
+    """Chords on the beats of a score: templates over pitch classes weighted by duration, the bass weighing more; the best path
+    where a change costs more within a bar than at its line. A piece that never sounds two pitches at once has none."""
+    beats, costs = [], []  # frame of each beat; what a change costs there
+    for bar, at in zip(score.bars, score.bar_starts()):
+        step = METRES[bar.metre][1]
+        for k in range(bar.frames // step):
+            beats.append(int(at) + k * step)
+            costs.append(0.10 if k == 0 else 0.18 if k * step * 2 == bar.frames else 0.30)
+    weights = np.zeros((len(beats), 12))
+    lowest = np.full(len(beats), 128)
+    edges = np.array(beats + [score.frames])
+    voices = np.zeros(score.frames + 1, int)
+    for note in score.notes:
+        end = min(note.start + note.duration, score.frames)
+        voices[note.start:end] += 1
+        for b in range(int(np.searchsorted(edges, note.start, "right")) - 1, len(beats)):
+            if edges[b] >= end:
+                break
+            overlap = min(end, edges[b + 1]) - max(note.start, edges[b])
+            weights[b, note.pitch % 12] += overlap * (1.5 if note.start <= edges[b] else 1.0)
+            lowest[b] = min(lowest[b], note.pitch)
+    if np.mean(voices[voices > 0] > 1) < 0.1 if (voices > 0).any() else True:
+        return []
+    names = list(QUALITIES)
+    templates = np.array([np.isin(np.arange(12), [(root + i) % 12 for i in QUALITIES[q]]) for root in range(12) for q in names])
+    prior = np.tile([{"maj": 0.06, "min": 0.06, "7": 0.02, "maj7": -0.03, "min7": 0.0, "m7b5": -0.02, "dim": -0.02,
+                      "aug": -0.08, "sus4": -0.08, "sus2": -0.12}[q] for q in names], 12)
+    share = weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
+    present = (share > 0.06).astype(float)
+    fit = share @ templates.T - (share @ (1 - templates.T)) - 0.45 * (1 - present @ templates.T / templates.sum(1))
+    roots = np.repeat(np.arange(12), len(names))
+    fit += prior + 0.2 * (lowest[:, None] % 12 == roots) * (lowest[:, None] < 128)
+    fit[weights.sum(1) == 0] = 0.0
+    total, came = np.zeros(len(roots)), np.zeros((len(beats), len(roots)), int)
+    for b in range(len(beats)):
+        best = int(total.argmax())
+        stay = total >= total[best] - costs[b]
+        came[b] = np.where(stay, np.arange(len(roots)), best)
+        total = np.where(stay, total, total[best] - costs[b]) + fit[b]
+    path = [int(total.argmax())]
+    for b in range(len(beats) - 1, 0, -1):
+        path.append(int(came[b, path[-1]]))
+    chords = []
+    for beat, state in zip(beats, reversed(path)):
+        chord = Chord(beat, int(roots[state]), names[state % len(names)])
+        if not chords or chords[-1][1:] != chord[1:]:
+            chords.append(chord)
+    return chords
+
+
+def dynamics_of(velocity: float) -> int:
+    """Mean velocity 0..127 -> 0..7, the inverse of performance.note_velocity over an ensemble; 80 is mf (4)."""
+    return int(np.clip(round((velocity - 33) / 10.5), 0, 7))
+
+
+def articulation_of(ratios: Sequence[float]) -> str:
+    """Sounding duration over time to the lane's next onset, one per note -> the bar's articulation."""
+    ratio = float(np.median(ratios))
+    return "staccato" if ratio <= 0.5 else "detached" if ratio < 0.95 else "legato"
+
+
+def _bar_programs(allocated, parts, starts, ends) -> list[list[int]]:
+    """Per bar and role the program that sounds longest; a role rests (-1) where it is silent for four bars or more."""
+    weight = [[Counter() for _ in ROLES] for _ in starts]
+    for lane, note in allocated:
+        first = int(np.searchsorted(starts, note.start, "right")) - 1
+        for b in range(first, len(starts)):
+            if starts[b] >= note.end:
+                break
+            weight[b][ROLE_OF_LANE[lane]][parts[note.part].program] += min(note.end, ends[b]) - max(note.start, starts[b])
+    programs = [[c.most_common(1)[0][0] if c else -1 for c in row] for row in weight]
+    for role in range(len(ROLES)):
+        sounding = [b for b in range(len(starts)) if programs[b][role] >= 0]
+        for before, after in zip(sounding, sounding[1:]):
+            if after - before <= 4:
+                for b in range(before + 1, after):
+                    programs[b][role] = programs[before][role]
+    return programs
+
+
+def _seconds(quarters: float, tempo_map) -> float:
+    seconds, at, bpm = 0.0, 0.0, tempo_map[0][1]
+    for position, following in tempo_map:
+        if position >= quarters:
+            break
+        seconds += max(position - at, 0.0) * 60 / bpm
+        at, bpm = max(position, 0.0), following
+    return seconds + (quarters - at) * 60 / bpm
+
+
+def from_parts(parts: Sequence, tempo_map: Sequence[tuple[float, float]] = ((0.0, 100.0),),
+               metres: Sequence[tuple[float, int, int]] = ((0.0, 4, 4),), title: str = "the piece",
+               tonic: int | None = None, sharps: int | None = None, chords: Sequence[tuple[float, int, str]] | None = None,
+               articulations: Sequence[tuple[float, str]] | None = None, pedal: Sequence[tuple[float, float]] = (),
+               max_bars: int | None = None) -> Score:
+    """Parts with notes in quarters -> Score; `measured_from_parts` also says what was lost.
+
+    parts: Part, or (program, is_drum, [(start_quarters, duration_quarters, pitch, velocity)]) with an optional role.
+    tempo_map: (quarters, quarter notes a minute); a bar takes its mean. metres: (quarters, numerator, denominator), see
+    `plan_bars` for those that are not supported and for pickups. tonic: pitch class, estimated if None (within the key
+    signature if sharps is given). chords: (quarters, root or -1, quality), found if None. articulations: (quarters, name) from
+    there on, measured if None. pedal: (start, end) in quarters where the sustain pedal is down. max_bars: keep no more.
+
+    Raises ValueError without notes, for tempi outside 10..600, for more than two hours, for unknown roles or qualities.
+    """
+    return measured_from_parts(parts, tempo_map, metres, title, tonic, sharps, chords, articulations, pedal, max_bars)[0]
+
+
+def measured_from_parts(parts, tempo_map=((0.0, 100.0),), metres=((0.0, 4, 4),), title="the piece", tonic=None, sharps=None,
+                        chords=None, articulations=None, pedal=(), max_bars=None) -> tuple[Score, Losses]:
+    """`from_parts` with the losses of quantisation and allocation."""
+    parts = [Part(p[0], bool(p[1]), [PartNote(*n) for n in p[2]], *p[3:]) for p in parts]
+    end = _check(parts, tempo_map, title)
+    timeline = plan_bars(sorted(metres), end)
+    onsets = np.array([n.start - metres[0][0] for part in parts for n in part.notes])
+    swing = all(nearest_metre(*m[1:]) != "6/8" for m in metres) and metres[0][0] % 1 == 0 and swings(onsets)
+    names = timeline.metres[:max_bars]
+    starts = np.cumsum([0] + [METRES[m][0] for m in names])
+    starts, ends = starts[:-1], starts[1:]
+    frames = int(ends[-1])
+
+    placed, merged = [], 0
+    drums, drum_velocities = np.zeros(frames, np.uint8), []
+    bits = {name: 1 << i for i, name in enumerate(DRUMS)}
+    for i, part in enumerate(parts):
+        if part.is_drum:
+            placed.append([])
+            for n in part.notes:
+                at = int(np.floor(timeline.frames(unswing(n.start) if swing else n.start) + 0.5))
+                if 0 <= at < frames:
+                    drums[at] |= bits[DRUM_OF_KEY.get(n.pitch, "shaker")]
+                    drum_velocities.append((at, n.velocity))
+            continue
+        notes, fewer = quantise(part.notes, timeline, i, swing)
+        merged += fewer
+        placed.append([n._replace(end=min(n.end, frames)) for n in notes if n.start < frames])
+    allocated, dropped, cut = allocate(parts, placed)
+    losses = Losses(sum(map(len, placed)) + merged, merged, dropped, cut)
+
+    if tonic is None:
+        tonic, _ = estimate_key(pitch_class_weights(parts), sharps, last_bass_pitch(parts))
+    bars = _bars(names, starts, ends, parts, allocated, drum_velocities, drums, timeline, tempo_map, articulations, pedal, swing)
+    notes = sorted((Note(lane, n.start, n.end - n.start, n.pitch) for lane, n in allocated), key=lambda n: (n.start, n.lane))
+    score = Score(bars, tonic, notes, [], drums)
+    if chords is None:
+        score.chords = find_chords(score)
+    else:
+        at = {int(np.floor(timeline.frames(q) + 0.5)): (root, quality) for q, root, quality in sorted(chords)}
+        score.chords = [Chord(max(f, 0), root, quality) for f, (root, quality) in at.items() if f < frames]
+    return score, losses
+
+
+def _check(parts, tempo_map, title) -> float:
+    """Raises ValueError for what cannot become a score; returns the end of the last note in quarters."""
+    for part in parts:
+        if part.role is not None and part.role not in HOMES:
+            raise ValueError(f"{title}: a part has the role {part.role!r}; choose one of {', '.join(HOMES)} or None.")
+    if not any(part.notes for part in parts):
+        raise ValueError(f"{title} has no notes; give a piece with at least one.")
+    for position, bpm in tempo_map:
+        if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
+            raise ValueError(f"{title} has a tempo of {bpm:g} quarter notes a minute at quarter {position:g}; allowed are "
+                             f"{SLOWEST_BPM:g} to {FASTEST_BPM:g}: correct the tempo.")
+    end = max(n.start + max(n.duration, 1 / FRAMES_PER_QUARTER) for part in parts for n in part.notes)
+    minutes = _seconds(end, tempo_map) / 60
+    if not minutes <= MAX_MINUTES:
+        raise ValueError(f"{title} lasts {minutes:.0f} minutes; at most {MAX_MINUTES:g} are read: cut it into shorter pieces.")
+    return end
+
+
+def _bars(names, starts, ends, parts, allocated, drum_velocities, drums, timeline, tempo_map, articulations, pedal, swing) -> list[Bar]:
+    programs = _bar_programs(allocated, parts, starts, ends)
+    kits = [part.program for part in parts if part.is_drum and part.notes]
+    bar_of = lambda frame: int(np.searchsorted(starts, frame, "right")) - 1
+    velocities, ratios = defaultdict(list), defaultdict(list)
+    for at, velocity in drum_velocities:
+        velocities[bar_of(at)].append(velocity)
+    following = {}
+    for lane, note in reversed(allocated):
+        bar = bar_of(note.start)
+        velocities[bar].append(note.velocity)
+        after = following.get(lane)
+        if after is not None and after - note.start <= 2 * (note.end - note.start) + 4:  # else a rest, not an articulation
+            ratios[bar].append((note.end - note.start) / (after - note.start))
+        following[lane] = note.start
+    marks = sorted((timeline.frames(q), name) for q, name in articulations) if articulations is not None else None
+    anchors = timeline.anchors
+    bars, dynamics, articulation = [], 4, "detached"
+    for b, (name, at, end) in enumerate(zip(names, starts, ends)):
+        section = [a for a in anchors if a[1] <= at] or anchors[:1]
+        quarters = max(section[-1][0] + (at - section[-1][1]) / FRAMES_PER_QUARTER, 0.0)
+        length = (end - at) / FRAMES_PER_QUARTER
+        seconds = _seconds(quarters + length, tempo_map) - _seconds(quarters, tempo_map)
+        if velocities[b]:
+            dynamics = dynamics_of(np.mean(velocities[b]))
+        if marks is not None:
+            articulation = ([m for f, m in marks if f < at + 1e-6] or ["detached"])[-1]
+        elif ratios[b]:
+            articulation = articulation_of(ratios[b])
+        pressed = sum(max(min(up, quarters + length) - max(down, quarters), 0) for down, up in pedal) > 0.5 * length
+        row = programs[b]
+        near = drums[starts[max(b - 2, 0)]:ends[min(b + 2, len(ends) - 1)]]
+        row[ROLES.index("kit")] = kits[0] if kits and near.any() else -1
+        bars.append(Bar(name, float(length * 60 / seconds), dynamics, "pedal" if pressed else articulation, swing, tuple(row), len(names) - b))
+    return bars

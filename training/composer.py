@@ -113,9 +113,9 @@ class Composer:
         return Section(chords, [self.rhythm(arousal), self.rhythm(arousal)], valence, arousal)
 
     def rhythm(self, arousal: float) -> list[tuple[int, int, int]]:
-        """One bar of a motif. Density follows arousal: from a note every two beats to three notes a beat."""
+        """One bar of a motif. Density follows arousal: from a note every two beats to two notes a beat."""
         rng, frames, beat = self.rng, self.frames, self.beat
-        per_beat = 0.55 * 2 ** (1.25 * (arousal + 0.35)) * (beat / 4) ** 0.5
+        per_beat = 0.95 * 2 ** (1.2 * arousal) * (beat / 4) ** 0.5
         grid = 1 if arousal > 0.55 and beat == 4 else 2
         weights = np.array([3.0 if p == 0 else 2.0 if p % beat == 0 else 0.9 if p % 2 == 0 else 0.25 for p in range(0, frames, grid)])
         n = int(np.clip(round(per_beat * frames / beat + rng.normal(0, 0.5)), 1, len(weights)))
@@ -206,12 +206,14 @@ class Composer:
                          if "k" in layers and not final else np.zeros(frames, np.uint8))
             if final and "k" in layers:
                 drums[-1][0] = patterns.BIT["kick"] | patterns.BIT["crash"]
-            programs = tuple(p if letter in layers or (letter == "l" and p >= 0) else -1 for p, letter in zip(self.programs, "lsbcpk"))
+            if final:  # the melody ends on the tonic or the third, near where it was
+                before = [n.pitch for n in score.notes if n.lane == LANE["lead"]]
+                root, quality = chords[0]
+                score.notes.append(Note(LANE["lead"], at, frames, nearest([root, (root + QUALITIES[quality][1]) % 12], before[-1] if before else style.lead_centre, 40, 96)))
+            programs = tuple(p if letter in layers or letter == "l" else -1 for p, letter in zip(self.programs, "lsbcpk"))
             dynamics = int(np.clip(round(3.4 + 2.9 * a - 0.3 * v + self.dynamics_bias), 0, 7))
             score.bars.append(Bar(self.metre, self.tempo(v, a), dynamics, self.articulation(v, a), style.swing, programs, left))
         score.drums = np.concatenate(drums)
-        if not any(n.start >= score.frames - frames for n in score.notes):
-            score.notes.append(Note(LANE["lead"], score.frames - frames, frames, nearest([0], style.lead_centre, 48, 90)))
         return score
 
     def accompany(self, score: Score, at: int, changes, layers: str, tier: int, shift: float, final: bool):

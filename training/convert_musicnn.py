@@ -51,9 +51,11 @@ def read_bundle(index: bytes, data: bytes) -> dict[str, np.ndarray]:
             shape = [dict(_protobuf(dim)).get(1, 0) for number, dim in _protobuf(fields.get(2, b"")) if number == 2]
             start, size, dtype = fields.get(4, 0), fields.get(5, 0), DTYPES.get(fields.get(1))
             if dtype is None or fields.get(3, 0) != 0:
-                raise ValueError(f"{key.decode()} has dtype {fields.get(1)}, shard {fields.get(3, 0)}: only numbers in one shard are read.")
+                kind = f"dtype {fields.get(1)}, shard {fields.get(3, 0)}"
+                raise ValueError(f"{key.decode()} has {kind}: only numbers in one shard are read.")
             if start + size > len(data) or size != np.dtype(dtype).itemsize * int(np.prod(shape)):
-                raise ValueError(f"{key.decode()} lies outside the data ({len(data)} bytes): the checkpoint is truncated, fetch it again.")
+                end = f"byte {start + size} of {len(data)}"
+                raise ValueError(f"{key.decode()} {shape} ends at {end}: the checkpoint is damaged, fetch it again.")
             arrays[key.decode()] = np.frombuffer(data, dtype, size // np.dtype(dtype).itemsize, start).reshape(shape)
     return arrays
 
@@ -75,7 +77,7 @@ def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
 
 
 def _block(table: bytes, offset: int, size: int):
-    """Keys and values of one table block: (shared, unshared, value length, rest of the key, value)*, restarts, count."""
+    """Keys and values of a table block: (shared, unshared, value length, rest of the key, value)*, restarts, count."""
     if offset + size >= len(table) or table[offset + size] != 0:
         raise ValueError(f"the table block at {offset} is compressed or cut off: only plain, whole tables are read.")
     block = table[offset : offset + size]
@@ -114,9 +116,11 @@ def convert(variables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return f"{stem}_{i}" if i else stem
 
     def affine(i: int) -> tuple[np.ndarray, np.ndarray]:
-        norm = {key: variables[f"{numbered('batch_normalization', i)}/{key}"].astype(np.float64) for key in ("gamma", "beta", "moving_mean", "moving_variance")}
-        scale = norm["gamma"] / np.sqrt(norm["moving_variance"] + BATCH_NORM_EPSILON)
-        return scale, norm["beta"] - norm["moving_mean"] * scale
+        parts = ("gamma", "beta", "moving_mean", "moving_variance")
+        norm = (variables[f"{numbered('batch_normalization', i)}/{part}"].astype(np.float64) for part in parts)
+        gamma, beta, mean, variance = norm
+        scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+        return scale, beta - mean * scale
 
     tensors = {}
     stages = ["timbral.0", "timbral.1", "temporal.0", "temporal.1", "temporal.2", "middle.0", "middle.1", "middle.2"]
@@ -170,8 +174,10 @@ def reference(wheel: zipfile.ZipFile) -> dict[str, np.ndarray]:
         stored = {}
         for name, clip in reference_clips().items():
             # As musicnn's extractor, but in float32, and with the reflected ends that were librosa's default in 2019.
-            mel = librosa.feature.melspectrogram(y=clip, sr=16_000, hop_length=256, n_fft=512, n_mels=96, pad_mode="reflect").T
-            mel = np.log10(10_000 * mel + 1)
+            mel = librosa.feature.melspectrogram(
+                y=clip, sr=16_000, hop_length=256, n_fft=512, n_mels=96, pad_mode="reflect"
+            )
+            mel = np.log10(10_000 * mel.T + 1)
             outputs = session.run([pool, penultimate, tf.nn.sigmoid(logits)], {x: np.stack([mel[:187], mel[62:249]])})
             stored[f"{name}.log_mel"] = mel[::4].copy()
             stored |= {f"{name}.{layer}": value for layer, value in zip(("pool", "penultimate", "tags"), outputs)}
@@ -186,9 +192,11 @@ def main() -> None:
     arguments = parser.parse_args()
     from safetensors.numpy import save_file
 
+    if not arguments.wheel.is_file():
+        parser.error(f"there is no file {arguments.wheel}: fetch it with pip download --no-deps musicnn==0.1.0.")
     digest = hashlib.sha256(arguments.wheel.read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:
-        raise ValueError(f"{arguments.wheel} has SHA-256 {digest}: give musicnn-0.1.0-py3-none-any.whl from PyPI ({WHEEL_SHA256}).")
+        parser.error(f"{arguments.wheel} has SHA-256 {digest}: give the wheel of musicnn 0.1.0 from PyPI, {WHEEL_SHA256}.")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(arguments.wheel) as wheel:
         if arguments.reference:

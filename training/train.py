@@ -27,6 +27,8 @@ from lara_core.conditioning import Conditioning
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted, undelay
 from lara_core.text import StaticTextEncoder
 
+from .muon import Muon
+
 LARA_WINDOW_FRAMES = 16  # alignment is judged on means over this many frames
 HEARD_EVERY_FRAMES = 4  # a corpus keeps one row of listener features for so many frames
 
@@ -102,7 +104,7 @@ def optimizers_for(model: Trained, lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, AdamW for embeddings, heads, norms and small networks."""
     matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and ".blocks." in name]
     others = [p for name, p in model.named_parameters() if not (p.dim() == 2 and ".blocks." in name)]
-    return [torch.optim.Muon(matrices, lr=lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+    return [Muon(matrices, lr=lr),
             torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
 
 
@@ -146,7 +148,7 @@ def train(args: argparse.Namespace) -> None:
         bar.update()
         bar.set_postfix(nats=f"{average:.3f}", lara=f"{alignment.item():.3f}")
         if accelerator.is_main_process:
-            if step % 50 == 0:
+            if step % args.log_steps == 0:
                 row = {"step": step, "nats": average, "lara": alignment.item(), "lanes": [round(x, 3) for x in lanes.tolist()]}
                 with open(args.output.with_suffix(".log.jsonl"), "a") as log:
                     log.write(json.dumps(row) + "\n")
@@ -157,7 +159,7 @@ def train(args: argparse.Namespace) -> None:
 
 def save(folder: Path, model: Trained, optimizers, step: int, codec: dict, text, args) -> None:
     """The model folder, and beside it what resuming needs; each appears whole or not at all."""
-    save_model(folder, model.decoder, codec_config={"name": codec["name"]}, text_config={"name": "static", "folder": "text"},
+    save_model(folder, model.decoder, codec_config={"name": codec["name"]}, text_config={"name": "static", "path": "../text"},
                extra={"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara, "seed": args.seed}})
     state = {"step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
     temporary = folder.with_suffix(".resume.tmp")
@@ -172,7 +174,7 @@ def resume(folder: Path, model: Trained, optimizers, device) -> int:
     state = torch.load(path, map_location=device, weights_only=True)
     model.load_state_dict(state["model"], strict=model.proxy is None)  # a proxy may join a run that began without one
     for optimizer, saved in zip(optimizers, state["optimizers"]):
-        if len(saved["state"]) <= sum(len(g["params"]) for g in optimizer.param_groups):
+        if [len(g["params"]) for g in saved["param_groups"]] == [len(g["params"]) for g in optimizer.param_groups]:
             optimizer.load_state_dict(saved)
     return state["step"]
 
@@ -182,14 +184,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--text", type=Path, default=Path("models/text"), help="folder of the static text encoder")
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=10, help="windows a step and process")
+    parser.add_argument("--batch", type=int, default=16, help="windows a step and process")
     parser.add_argument("--window", type=int, default=256, help="frames a window")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--lara", type=float, default=0.5, help="weight of the alignment loss; 0: cross-entropy alone")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=300, help="time between checkpoints")
+    parser.add_argument("--log-steps", type=int, default=50, help="steps between lines of the log")
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU even where there is a GPU")
 
 

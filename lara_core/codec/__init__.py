@@ -85,11 +85,11 @@ class Codec(Protocol):
 
 def load_codec(config: dict, folder, soundfont=None) -> Codec:
     """The codec a model folder's config names; raises ValueError for one that this version does not know."""
-    kind = config.get("kind")
-    if kind == "score":
+    name = config.get("name")
+    if name == "score":
         from .score_codec import ScoreCodec
         return ScoreCodec(soundfont, folder)
-    if kind == "encodec":
+    if name == "encodec":
         from .encodec import EncodecCodec
         return EncodecCodec.from_folder(folder)
-    raise ValueError(f"The model's codec is {kind!r}; this version knows 'score' and 'encodec': update the pack or choose another model.")
+    raise ValueError(f"The model's codec is {name!r}; this version knows 'score' and 'encodec': update the pack or choose another model.")

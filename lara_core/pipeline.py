@@ -1,0 +1,178 @@
+"""Lara: a text, a curve of valence and arousal and a length go in; segments of music come out as they are finished.
+
+Every face (ComfyUI nodes, DAW bridge, command line) calls this and nothing below it.
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .affect import Curve
+from .audio import Audio
+from .checkpoint import list_models, load_model
+from .codec import Request, load_codec
+from .conditioning import Conditioning
+from .decoder import Decoder
+from .sampling import Sampling, generate
+from .text import check_prompt, load_text_encoder
+
+EMBEDDED = "embedded"
+SHIPPED_MODELS = next(folder for folder in (Path(__file__).parent / "models", Path(__file__).parent.parent / "models") if folder.is_dir())
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One finished part of a piece: codes [K,F], the emotion asked for [F,2] at its frames, and the samples [C,T] that became
+    final with it (they may lag behind the codes by a codec's look-ahead; the last of them come with the last segment)."""
+
+    index: int
+    start_seconds: float
+    seconds: float
+    seed: int
+    codes: np.ndarray
+    emotion: np.ndarray
+    samples: np.ndarray
+    is_last: bool = False
+
+
+class Lara:
+    """A loaded model: decoder, codec and text encoder."""
+
+    def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = ""):
+        self.name, self.decoder, self.codec, self.text_encoder, self.digest = name, decoder.eval(), codec, text_encoder, digest
+
+    @classmethod
+    def load(cls, model: str | Path = EMBEDDED, device: str = "cpu", soundfont: str | Path | None = None,
+             folders: Sequence[Path] = ()) -> "Lara":
+        """Load a model by the name of its folder in `folders` or among those shipped, or by its path.
+
+        soundfont: an .sf2 file for score models; None finds one. Raises ValueError or FileNotFoundError in one sentence.
+        """
+        folder = find_model(model, folders)
+        decoder, config = load_model(folder, device)
+        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+        return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), digest)
+
+    def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
+               kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None,
+               on_progress: Callable[[float], None] | None = None) -> "Take":
+        """Begin a piece; iterate over the Take to generate it.
+
+        curve: None leaves the emotion to the model. kept: codes of the first segments, which are used as they are, so that a
+        piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
+        after every frame and may raise to cancel.
+        """
+        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress)
+
+    def generate(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(), **options) -> tuple[Audio, "Take"]:
+        """The whole piece at once -> its audio, exactly request.seconds long, and the finished Take."""
+        take = self.stream(prompt, curve, request, sampling, **options)
+        samples = np.concatenate([segment.samples for segment in take], axis=1)
+        return Audio(samples, self.codec.sample_rate_hz), take
+
+
+def find_model(model: str | Path, folders: Sequence[Path] = ()) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    known = list_models([*folders, SHIPPED_MODELS])
+    if str(model) not in known:
+        raise FileNotFoundError(f"There is no model {str(model)!r}; give the path of a model folder or one of: {', '.join(known) or 'none installed'}.")
+    return known[str(model)]
+
+
+class Take:
+    """One piece being made: iterate once for its segments. Afterwards `session` and `record()` tell what was made."""
+
+    def __init__(self, lara: Lara, prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
+                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress):
+        self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
+        self.kept, self.seeds, self.on_progress = kept, seeds, on_progress
+        self.session = lara.codec.session(request)
+        self.segments: list[dict] = []
+
+    def __iter__(self) -> Iterator[Segment]:
+        text, text_mask = self.lara.text_encoder.encode([self.prompt])
+        K = self.lara.codec.n_codebooks
+        past_codes, past_emotion = np.zeros((K, 0), np.int64), np.zeros((0, 2), np.float32)
+        plan = self.session.plan()
+        while plan is not None:
+            index, start = len(self.segments), self.session.position_seconds
+            seed = self.seeds.get(index, segment_seed(self.request.seed, index))
+            emotion = self._emotion(plan)
+            context = past_codes[:, past_codes.shape[1] - plan.context_frames:]
+            wanted = np.concatenate([past_emotion[len(past_emotion) - plan.context_frames:], emotion])
+            if index < len(self.kept):
+                codes = np.asarray(self.kept[index], np.int64)
+            else:
+                codes = self._sample(text, text_mask, wanted, context, plan, seed)
+            samples = self.session.push(codes)
+            self.segments.append({"start_seconds": start, "seconds": self.session.position_seconds - start, "seed": seed, "codes": pack_codes(codes)})
+            past_codes = np.concatenate([context, codes], axis=1)
+            past_emotion = wanted
+            plan = self.session.plan()
+            if plan is None:
+                samples = np.concatenate([samples, self.session.finish()], axis=1)
+            yield Segment(index, start, self.segments[-1]["seconds"], seed, codes, emotion, samples, plan is None)
+
+    def _emotion(self, plan) -> np.ndarray:
+        if self.curve is None:
+            return np.full((plan.frames, 2), np.nan, np.float32)
+        beats = None if plan.beats is None else lambda _: plan.beats
+        return self.curve.at(plan.seconds, self.request.seconds, beats)
+
+    def _sample(self, text, text_mask, wanted: np.ndarray, context: np.ndarray, plan, seed: int) -> np.ndarray:
+        decoder = self.lara.decoder
+        device = decoder.heads.weight.device
+        emotion = torch.from_numpy(wanted)[None]
+        cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
+        cond = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
+        start, share = self.session.position_seconds, plan.seconds[-1] - plan.seconds[0]
+
+        def on_frame(done: int) -> None:
+            if self.on_progress is not None:
+                self.on_progress(min((start + share * done / plan.frames) / self.request.seconds, 1.0))
+
+        codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame)
+        return codes[0].cpu().numpy()
+
+    def record(self) -> dict:
+        """Everything needed to make the piece again, as JSON values; codes of every segment are in it."""
+        font = getattr(self.lara.codec, "soundfont", None)
+        return {"format": "lara-piece", "version": 1, "model": {"name": self.lara.name, "digest": self.lara.digest},
+                "soundfont": None if font is None else {"name": font.name, "digest": font.digest},
+                "prompt": self.prompt, "curve": None if self.curve is None else json.loads(self.curve.to_json()),
+                "request": asdict(self.request), "sampling": asdict(self.sampling), "segments": self.segments}
+
+
+def segment_seed(seed: int, index: int) -> int:
+    """A segment's own seed, so that one can be made again without touching those before it."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
+
+
+def pack_codes(codes: np.ndarray) -> dict:
+    """Codes [K,F] -> JSON values: shape and zlib-compressed 16-bit numbers in base64."""
+    data = zlib.compress(np.ascontiguousarray(codes, "<u2").tobytes(), 9)
+    return {"shape": list(codes.shape), "zlib_u16": base64.b64encode(data).decode()}
+
+
+def unpack_codes(packed: dict) -> np.ndarray:
+    """The inverse of pack_codes; raises ValueError for what it did not make."""
+    try:
+        shape = [int(n) for n in packed["shape"]]
+        if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > 1_000_000:
+            raise ValueError(shape)
+        room = 2 * shape[0] * shape[1]
+        data = zlib.decompressobj().decompress(base64.b64decode(packed["zlib_u16"], validate=True), room + 1)
+        return np.frombuffer(data, "<u2").astype(np.int64).reshape(shape)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError("The segment's codes cannot be read; use the JSON file as it was written with the piece.") from error

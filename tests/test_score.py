@@ -1,0 +1,75 @@
+"""Score <-> codes: what is written comes back, and any codes are readable."""
+
+import numpy as np
+import pytest
+
+from lara_core.codec import score as s
+from training.composer import Composer
+from training.styles import STYLES
+
+
+def composed(seed: int, bars: int = 12) -> s.Score:
+    rng = np.random.default_rng(seed)
+    v, a = rng.uniform(-1, 1, (2, bars))
+    return Composer(STYLES[seed % len(STYLES)], rng).compose(v, a)
+
+
+@pytest.mark.parametrize("seed", range(len(STYLES)))
+def test_codes_give_the_score_back(seed):
+    piece = composed(seed)
+    piece.tonic = seed % 12
+    again = s.decode(s.encode(piece))
+    assert {(n.lane, n.start, n.pitch) for n in again.notes} == {(n.lane, n.start, n.pitch) for n in piece.notes}
+    assert np.array_equal(again.drums, piece.drums)
+    for a, b in zip(again.bars, piece.bars):
+        assert (a.metre, a.dynamics, a.articulation, a.swing, a.programs) == (b.metre, b.dynamics, b.articulation, b.swing, b.programs)
+        assert a.tempo_bpm == pytest.approx(b.tempo_bpm, rel=0.018)  # half a step of the tempo scale
+
+
+def test_durations_survive_where_a_lane_has_no_overlap():
+    notes = [s.Note(s.LANE["lead"], 0, 4, 60), s.Note(s.LANE["lead"], 4, 1, 60), s.Note(s.LANE["lead"], 7, 25, 72), s.Note(s.LANE["bass"], 3, 20, 36)]
+    piece = s.Score([s.Bar(bars_left=2), s.Bar(bars_left=1)], notes=notes)
+    assert sorted(s.decode(s.encode(piece)).notes) == sorted(notes)
+
+
+def test_transposition_changes_the_tonic_alone():
+    piece = composed(3)
+    moved = s.Score(piece.bars, 5, [n._replace(pitch=n.pitch + 5) for n in piece.notes], [c._replace(root=(c.root + 5) % 12) for c in piece.chords], piece.drums)
+    a, b = s.encode(piece), s.encode(moved)
+    grid = s.LANE["grid"]
+    assert np.array_equal(np.delete(a, grid, 0), np.delete(b, grid, 0))
+    assert set(np.unique(b[grid] - a[grid].astype(int))) == {0, 5}
+
+
+def test_a_chord_is_stated_anew_at_every_bar_line():
+    piece = s.Score([s.Bar()] * 3, chords=[s.Chord(0, 0, "maj"), s.Chord(40, 7, "7")])
+    harmony = s.encode(piece)[s.LANE["harmony"]]
+    assert np.flatnonzero(harmony).tolist() == [0, 16, 32, 40]
+    assert s.decode(s.encode(piece)).chords == piece.chords
+
+
+@pytest.mark.parametrize("metre", s.METRES)
+def test_random_codes_are_a_score(metre):
+    rng = np.random.default_rng(7)
+    bars = 3
+    codes = rng.integers(0, s.V, (s.K, bars * s.METRES[metre][0]))
+    codes[s.LANE["grid"]] = np.concatenate([s.grid_tokens(metre, bars - i, 4, i) for i in range(bars)])
+    piece = s.decode(codes)
+    assert [bar.metre for bar in piece.bars] == [metre] * bars and piece.tonic == 4
+    assert piece.bars[-1].bars_left == 1
+    assert all(0 <= n.pitch <= 127 and n.duration > 0 and n.start + n.duration <= piece.frames for n in piece.notes)
+
+
+def test_tempo_tokens_cover_the_range_evenly():
+    tempi = [s.token_tempo(t) for t in range(1, s.N_TEMPI + 1)]
+    assert tempi[0] == pytest.approx(40) and tempi[-1] == pytest.approx(208)
+    ratios = np.diff(np.log(tempi))
+    assert np.allclose(ratios, ratios[0])
+    assert all(s.tempo_token(t) == i + 1 for i, t in enumerate(tempi))
+
+
+def test_codes_that_are_no_score_are_refused():
+    with pytest.raises(ValueError, match="13 lanes"):
+        s.decode(np.zeros((4, 16), int))
+    with pytest.raises(ValueError, match="bar line"):
+        s.decode(np.full((s.K, 16), 60))

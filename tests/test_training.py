@@ -1,0 +1,136 @@
+"""Composer, corpus and trainer: labels mean what they say, and a short run learns, stops and goes on as if it had not stopped."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr, spearmanr
+
+from lara_core.checkpoint import load_model
+from lara_core.codec import score as s
+from training.composer import Composer, parse_chord
+from training.corpus import build, captions, draw_curve
+from training.muon import Muon, orthogonalised
+from training.styles import STYLES
+
+
+def pieces_on_a_grid():
+    for i, (v, a) in enumerate((v, a) for v in np.linspace(-1, 1, 5) for a in np.linspace(-1, 1, 5)):
+        for k in range(2):
+            composer = Composer(STYLES[(2 * i + k) % len(STYLES)], np.random.default_rng(100 * i + k))
+            yield v, a, composer.compose(np.full(12, v), np.full(12, a))
+
+
+def test_arousal_moves_tempo_and_density_and_valence_moves_mode():
+    rows = []
+    for v, a, piece in pieces_on_a_grid():
+        seconds = sum(bar.frames * bar.frame_seconds for bar in piece.bars)
+        major = np.mean([c.quality in ("maj", "maj7", "7", "sus4") for c in piece.chords])
+        rows.append((v, a, np.log(piece.bars[0].tempo_bpm), len({n.start for n in piece.notes}) / seconds, major))
+    v, a, tempo, onsets, major = np.array(rows).T
+    assert pearsonr(a, tempo)[0] > 0.9 and pearsonr(a, onsets)[0] > 0.7 and spearmanr(v, major)[0] > 0.6
+    assert abs(pearsonr(v, tempo)[0]) < 0.3 and abs(pearsonr(v, onsets)[0]) < 0.3 and abs(spearmanr(a, major)[0]) < 0.3
+
+
+def test_pieces_are_well_formed_and_close():
+    for _, _, piece in pieces_on_a_grid():
+        assert [bar.bars_left for bar in piece.bars] == list(range(len(piece.bars), 0, -1))
+        assert all(0 <= n.start < piece.frames and n.duration > 0 and 21 <= n.pitch <= 108 for n in piece.notes)
+        last_bar = piece.frames - piece.bars[-1].frames
+        assert piece.chords[-1].root == 0 and piece.chords[-1].start == last_bar  # on the tonic
+        assert any(n.start == last_bar for n in piece.notes)
+
+
+def test_the_same_seed_composes_the_same_piece():
+    a, b = (s.encode(Composer(STYLES[4], np.random.default_rng(9)).compose(np.full(8, .3), np.full(8, .2))) for _ in range(2))
+    assert np.array_equal(a, b)
+
+
+def test_numerals():
+    assert parse_chord("bVII") == (10, "maj") and parse_chord("iio") == (2, "dim") and parse_chord("V") == (7, "maj") and parse_chord("bii") == (1, "min")
+
+
+def test_curves_stay_inside_and_their_dimensions_are_independent():
+    rng = np.random.default_rng(0)
+    curves = [draw_curve(rng, 24) for _ in range(600)]
+    assert all(np.abs(c).max() <= 1 for c in curves)
+    means = np.array([c.mean(0) for c in curves])
+    assert abs(np.corrcoef(means.T)[0, 1]) < 0.12
+
+
+def test_mood_words_agree_with_the_label():
+    rng = np.random.default_rng(1)
+    words = {w for _ in range(60) for c in captions(rng, STYLES[0], (0, 0, 0), np.full((8, 2), (-0.6, -0.6))) for w in c.split()}
+    assert words & {"sad", "melancholic", "lonely", "mournful"} and not words & {"happy", "joyful", "angry", "triumphant"}
+
+
+def test_orthogonalised_matrices_are_nearly_orthogonal():
+    torch.manual_seed(0)
+    for shape in ((16, 48), (48, 16), (32, 32)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+        assert 0.3 < values.min() and values.max() < 1.3
+
+
+def test_muon_fits_a_matrix():
+    torch.manual_seed(0)
+    target, weight = torch.randn(24, 12), torch.nn.Parameter(torch.zeros(24, 12))
+    optimizer = Muon([weight], lr=0.02, weight_decay=0.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (weight - target).square().mean().backward()
+        optimizer.step()
+    assert (weight - target).square().mean().item() < 0.1 * target.square().mean().item()
+
+
+@pytest.fixture(scope="module")
+def corpus_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "corpus.npz"
+    np.savez(path, **build(10, [], 0, seed=3))
+    return path
+
+
+def run(corpus_file, output, steps, schedule_steps=None):
+    from training import train
+    parser = train.argparse.ArgumentParser()
+    train.add_arguments(parser)
+    args = parser.parse_args(["--corpus", str(corpus_file), "-o", str(output), "--steps", str(steps), "--batch", "3", "--window", "48",
+                              "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4"])
+    train.train(args)
+    return [json.loads(line) for line in output.with_suffix(".log.jsonl").read_text().splitlines()]
+
+
+def test_training_learns_and_leaves_a_model_that_loads(corpus_file, tmp_path):
+    log = run(corpus_file, tmp_path / "model", 24)
+    assert log[-1]["step"] == 24 and log[-1]["nats"] < 0.85 * log[0]["nats"]
+    decoder, config = load_model(tmp_path / "model")
+    assert config.codec["name"] == "score" and decoder.config.n_codebooks == s.K
+    assert not [p for p in tmp_path.iterdir() if "tmp" in p.name]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):
+    from training import train
+    run(corpus_file, tmp_path / "whole", 8)
+    whole, _ = load_model(tmp_path / "whole")
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after_four(*args, real=train.save):
+        real(*args)
+        if args[3] == 4:
+            raise Stopped
+
+    train.save, real = stop_after_four, train.save
+    try:
+        with pytest.raises(Stopped):
+            parser = train.argparse.ArgumentParser()
+            train.add_arguments(parser)
+            train.train(parser.parse_args(["--corpus", str(corpus_file), "-o", str(tmp_path / "cut"), "--steps", "8", "--batch", "3", "--window", "48",
+                                           "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4", "--save-seconds", "0"]))
+    finally:
+        train.save = real
+    run(corpus_file, tmp_path / "cut", 8)
+    cut, _ = load_model(tmp_path / "cut")
+    for (name, a), b in zip(whole.state_dict().items(), cut.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name

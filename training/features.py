@@ -1,0 +1,64 @@
+"""Listener features for a corpus: pieces are rendered, a frozen listener hears them, its features go into the corpus file.
+
+    python -m training.features runs/corpus.npz --pieces 600
+
+Features are kept per HEARD_EVERY_FRAMES frames, interpolated from the listener's windows and standardised over the corpus;
+pieces that were not heard take no part in the alignment loss.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lara_core.codec import score
+from lara_core.codec.performance import Performer
+from lara_core.codec.score_codec import ScoreCodec
+from lara_core.listener import load_listener
+from .train import HEARD_EVERY_FRAMES
+
+
+def hear(codes: np.ndarray, codec: ScoreCodec, listener) -> np.ndarray:
+    """codes [K,F] of a whole piece -> features [F / HEARD_EVERY_FRAMES, D'] at the middles of those frames."""
+    samples = codec.decode(codes)
+    heard = listener.features(torch.from_numpy(samples.mean(0))[None], codec.sample_rate_hz)
+    clock = Performer()
+    for bar in score.decode(codes).bars:
+        clock.add(bar)
+    middles = np.array([clock.seconds(f) for f in range(HEARD_EVERY_FRAMES // 2, codes.shape[1], HEARD_EVERY_FRAMES)])
+    times, values = np.asarray(heard.times_seconds), heard.values[0].numpy()
+    return np.stack([np.interp(middles, times, column) for column in values.T], axis=1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--pieces", type=int, default=600, help="how many, spread evenly over the corpus")
+    parser.add_argument("--listener", default="musicnn", help="a listener's name or folder")
+    args = parser.parse_args()
+    with np.load(args.corpus) as data:
+        corpus = dict(data)
+    torch.set_num_threads(1)
+    codec, listener = ScoreCodec(), load_listener(args.listener)
+    offsets = corpus["offsets"]
+    chosen = np.unique(np.linspace(0, len(offsets) - 2, args.pieces).astype(int))
+    features, has = None, np.zeros(len(offsets) - 1, bool)
+    for i in tqdm(chosen, desc="listening", unit="piece"):
+        rows = hear(corpus["codes"][:, offsets[i]:offsets[i + 1]], codec, listener)
+        if features is None:
+            features = np.zeros((corpus["codes"].shape[1] // HEARD_EVERY_FRAMES, rows.shape[1]), np.float32)
+        start = offsets[i] // HEARD_EVERY_FRAMES
+        features[start:start + len(rows)], has[i] = rows, True
+    known = features[np.any(features != 0, axis=1)]
+    features = (features - known.mean(0)) / (known.std(0) + 1e-6)
+    corpus |= {"features": features.astype(np.float16), "has_features": has}
+    temporary = args.corpus.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, **corpus)
+    os.replace(temporary, args.corpus)
+
+
+if __name__ == "__main__":
+    main()

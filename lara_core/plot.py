@@ -78,7 +78,7 @@ def plot_piece(
     path_png: str | os.PathLike,
     envelope: np.ndarray,
     duration_seconds: float,
-    requested: Curve,
+    requested: Curve | None,
     *,
     curve_tempo: float | Callable[[np.ndarray], np.ndarray] | None = None,
     measured: tuple[np.ndarray, np.ndarray] | None = None,
@@ -89,9 +89,10 @@ def plot_piece(
     """Draw a piece into `path_png` and return the path; a viewer never sees half a file.
 
     `envelope`: `[N, 2]` lowest and highest sample of N equal bins over the whole piece, or `[N]` peaks. `requested` is asked
-    for `requested.at(times, duration_seconds, curve_tempo)`, so a curve in beats needs `curve_tempo`. `measured`: times `[M]`
-    in seconds and valence, arousal `[M, 2]`; NaN leaves a gap. `joints_seconds`: where segments meet. `tempo`: times `[P]` in
-    seconds and beats per minute `[P]`, each holding until the next, drawn as a strip underneath.
+    for `requested.at(times, duration_seconds, curve_tempo)`, so a curve in beats needs `curve_tempo`; None: nothing was asked.
+    `measured`: times `[M]` in seconds and valence, arousal `[M, 2]`; NaN leaves a gap. `joints_seconds`: where segments meet;
+    they are numbered from 0. `tempo`: times `[P]` in seconds and beats per minute `[P]`, each holding until the next, drawn
+    as a strip underneath.
     Raises ValueError on shapes or numbers that cannot be drawn, and OSError where the file cannot be written.
     """
     path = Path(path_png)
@@ -104,7 +105,7 @@ def plot_piece(
     measured = None if measured is None else _track("measured", measured, (None, 2))
     tempo = None if tempo is None else _track("tempo", tempo, (None,))
     drawn_seconds = np.linspace(0.0, duration_seconds, 2000)
-    asked = requested.at(drawn_seconds, duration_seconds, curve_tempo)  # [F, 2]
+    asked = None if requested is None else requested.at(drawn_seconds, duration_seconds, curve_tempo)  # [F, 2]
 
     # The object API keeps no global state, so this is safe inside a server and needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -124,8 +125,8 @@ def plot_piece(
     _style_time_axis(lanes if strip is None else strip, duration_seconds)
     # The title heads the legend, because the layout would set a figure title and an outside legend on top of each other.
     legend = figure.legend(
-        loc="outside upper left", ncols=4, frameon=False, fontsize=9, labelcolor=INK, handlelength=2.6, borderaxespad=0.2,
-        title=_one_line(title) or None, title_fontsize=13, alignment="left",
+        *lanes.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=9, labelcolor=INK,
+        handlelength=2.6, borderaxespad=0.2, title=_one_line(title) or None, title_fontsize=13, alignment="left",
     )
     legend.get_title().set(parse_math=False, color=INK)  # a title may hold dollar signs
 
@@ -158,16 +159,17 @@ def _draw_joints(all_axes, joints: np.ndarray, duration_seconds: float) -> None:
             axes.axvline(joint, color=JOINT_COLOR, linewidth=0.7, linestyle=(0, (4, 3)), alpha=alpha, zorder=1)
     edges = np.concatenate([[0.0], joints, [duration_seconds]])
     if len(joints) and np.diff(edges).min() > 0.02 * duration_seconds:  # else the numbers would run into one another
-        for index, (left, right) in enumerate(zip(edges, edges[1:]), start=1):
+        for index, (left, right) in enumerate(zip(edges, edges[1:])):
             all_axes[0].text(
                 (left + right) / 2, 1.0, f"segment {index}" if len(joints) < 8 else str(index), fontsize=8, color=FAINT_INK,
                 ha="center", va="bottom", transform=all_axes[0].get_xaxis_transform(),
             )
 
 
-def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray, measured) -> None:
+def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray | None, measured) -> None:
     for column, (name, color) in enumerate((("valence", VALENCE_COLOR), ("arousal", AROUSAL_COLOR))):
-        axes.plot(seconds, asked[:, column], color=color, linewidth=2.4, label=f"{name} requested", zorder=3)
+        if asked is not None:
+            axes.plot(seconds, asked[:, column], color=color, linewidth=2.4, label=f"{name} requested", zorder=3)
         if measured is not None and len(measured[0]):
             times, values = measured
             few = {"linewidth": 1.3, "linestyle": (0, (3, 1.5)), "marker": "o", "markersize": 3.5, "markerfacecolor": "white"}

@@ -25,7 +25,7 @@ def test_zero_for_equal_features_and_only_known_windows_count(kind):
     mask[1] = False
     assert lara_loss(wrong, features, mask, 16, kind).item() == pytest.approx(0, abs=1e-6)
     mask[1] = True
-    assert lara_loss(wrong, features, mask, 16, kind).item() > 0.5
+    assert lara_loss(wrong, features, mask, 16, kind).item() > 0.1
 
 
 def test_opposite_features_cost_two_by_cosine():

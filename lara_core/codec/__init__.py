@@ -31,14 +31,34 @@ class Request:
         if not 0 < self.seconds <= MAX_SECONDS:
             raise ValueError(f"The length is {self.seconds} s; give more than 0 and at most {MAX_SECONDS:g} s.")
         low, high = TEMPO_RANGE_BPM
-        steps = ((0, self.tempo),) if isinstance(self.tempo, (int, float)) else self.tempo or ()
-        for beat, bpm in steps:
+        steps = self._tempo_steps()
+        for _, bpm in steps:
             if not low <= bpm <= high:
                 raise ValueError(f"The tempo is {bpm} BPM; give {low:g} to {high:g} BPM.")
         if steps and (steps[0][0] != 0 or any(b[0] <= a[0] for a, b in zip(steps, steps[1:]))):
             raise ValueError(f"The tempo map has its beats at {[b for b, _ in steps]}; begin at beat 0 and let every beat be later than the last.")
         if self.tonic is not None and self.tonic not in range(12):
             raise ValueError(f"The tonic is {self.tonic}; give a pitch class from 0 (C) to 11 (B).")
+
+    def _tempo_steps(self) -> tuple[tuple[float, float], ...]:
+        return ((0.0, float(self.tempo)),) if isinstance(self.tempo, (int, float)) else self.tempo or ()
+
+    def _step_seconds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The tempo map as beats, seconds and BPM of its steps."""
+        beats, bpm = np.array(self._tempo_steps(), float).T
+        return beats, np.concatenate([[0], np.cumsum(np.diff(beats) * 60 / bpm[:-1])]), bpm
+
+    def seconds_at(self, beats: np.ndarray | float) -> np.ndarray:
+        """When beats fall, by the tempo asked for."""
+        at, seconds, bpm = self._step_seconds()
+        i = np.searchsorted(at, beats, side="right") - 1
+        return seconds[i] + (beats - at[i]) * 60 / bpm[i]
+
+    def beats_at(self, seconds: np.ndarray | float) -> np.ndarray:
+        """The inverse of seconds_at."""
+        at, starts, bpm = self._step_seconds()
+        i = np.searchsorted(starts, seconds, side="right") - 1
+        return at[i] + (seconds - starts[i]) * bpm[i] / 60
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import Plan, Request
 from ..audio import Audio, resample, to_mono
 from ..weights import CONFIG, find_file, read_json, read_tensors
 
 MUSICGEN_PREFIX = "audio_encoder."
 TRAINING_ONLY = ("inited", "cluster_size", "embed_avg")  # statistics of the codebooks that decoding doesn't use
+CONTEXT_SECONDS = 10.0  # what the model reads of the past
+FIRST_SEGMENT_SECONDS, SEGMENT_SECONDS = 1.0, 5.0
 CHUNK_SECONDS = 1.0  # decoding in pieces of about a second is faster than in one: its activations stay in the cache
 
 
@@ -108,6 +111,9 @@ class EncodecCodec:
         decoder = ChunkedDecoder(self)
         return np.concatenate([decoder.push(codes), decoder.finish()], axis=1)
 
+    def session(self, request: Request) -> "EncodecSession":
+        return EncodecSession(self, request)
+
     @property
     def _device(self) -> torch.device:
         return self.model.quantizer.layers[0].codebook.embed.device
@@ -160,6 +166,47 @@ class ChunkedDecoder:
         if samples is None:
             return np.zeros((codec.channels, 0), np.float32)
         return samples.flatten(0, 1).cpu().numpy()  # [streams,C,t] -> [C,t]
+
+
+class EncodecSession:
+    """A piece in segments of seconds; metre and tonic mean nothing here. See codec.Session."""
+
+    def __init__(self, codec: EncodecCodec, request: Request):
+        self.codec, self.request = codec, request
+        self.decoder = ChunkedDecoder(codec)
+        self.total_frames = math.ceil(request.seconds * codec.frame_rate_hz)
+        self.total_samples = round(request.seconds * codec.sample_rate_hz)
+        self.frames = self.emitted = self._planned = 0
+
+    @property
+    def position_seconds(self) -> float:
+        return min(self.frames / self.codec.frame_rate_hz, self.request.seconds)
+
+    def plan(self) -> Plan | None:
+        left = self.total_frames - self.frames
+        if left <= 0:
+            return None
+        rate = self.codec.frame_rate_hz
+        wanted = round((SEGMENT_SECONDS if self.frames else FIRST_SEGMENT_SECONDS) * rate)
+        self._planned = left if left < 1.3 * wanted else wanted  # no stump at the end
+        seconds = (self.frames + np.arange(self._planned)) / rate
+        beats = None if self.request.tempo is None else self.request.beats_at(seconds)
+        return Plan(np.full((self.codec.n_codebooks, self._planned), -1, np.int64), seconds, beats,
+                    min(self.frames, round(CONTEXT_SECONDS * rate)))
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        if codes.shape != (self.codec.n_codebooks, self._planned):
+            raise ValueError(f"The segment's codes have shape {list(codes.shape)}; the plan asks for [{self.codec.n_codebooks}, {self._planned}].")
+        self.frames += codes.shape[1]
+        return self._emit(self.decoder.push(codes))
+
+    def finish(self) -> np.ndarray:
+        return self._emit(self.decoder.finish())
+
+    def _emit(self, samples: np.ndarray) -> np.ndarray:
+        samples = samples[:, :self.total_samples - self.emitted]
+        self.emitted += samples.shape[1]
+        return samples
 
 
 class _Window:

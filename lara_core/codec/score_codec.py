@@ -75,18 +75,10 @@ class ScoreSession:
 
     def _given_tempi(self) -> list[float]:
         """Tempo of every bar still to come, by the requested tempo map; each bar lasts what the map says, to the sample."""
-        steps = ((0.0, float(self.request.tempo)),) if not isinstance(self.request.tempo, tuple) else self.request.tempo
-        beats_of_steps = np.array([b for b, _ in steps])
-        seconds_of_steps = np.concatenate([[0], np.cumsum(np.diff(beats_of_steps) * 60 / np.array([t for _, t in steps[:-1]]))])
         bar_beats, tempi = METRES[self.request.metre][0] / 4, []
-
-        def seconds_at(beat: float) -> float:
-            i = int(np.searchsorted(beats_of_steps, beat, side="right")) - 1
-            return seconds_of_steps[i] + (beat - beats_of_steps[i]) * 60 / steps[i][1]
-
-        beat = self.performer.starts_frames[-1] / 4
-        while not tempi or seconds_at(beat + bar_beats) <= self.request.seconds + 1e-6:
-            tempi.append(float(bar_beats * 60 / (seconds_at(beat + bar_beats) - seconds_at(beat))))
+        beat, at = self.performer.starts_frames[-1] / 4, self.request.seconds_at
+        while not tempi or at(beat + bar_beats) <= self.request.seconds + 1e-6:
+            tempi.append(float(bar_beats * 60 / (at(beat + bar_beats) - at(beat))))
             beat += bar_beats
         return tempi
 

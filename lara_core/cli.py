@@ -1,0 +1,486 @@
+"""The command line: arguments go in; a WAV with its MIDI, JSON and picture comes out, or a table.
+
+    python -m lara_core generate --prompt "solo piano" --preset calm-tense-resolve --seconds 60 -o piece.wav
+
+Everything that can be wrong is looked at before a model is loaded, and torch is imported after everything that can be judged
+without it. A wrong input is one sentence on stderr and exit code 2; Ctrl-C is exit code 130. A piece's files appear together
+when all of them are whole.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from . import __version__
+
+PITCH_CLASSES = {"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8,
+                 "A": 9, "A#": 10, "Bb": 10, "B": 11}
+SUFFIXES = (".wav", ".mid", ".json", ".png")
+MAX_TAKES, MAX_SEED = 99, 2 ** 63 - 1
+SAMPLING_OPTIONS = ("text_strength", "emotion_strength", "temperature", "top_p", "top_k")
+FIXED_WHEN_REDONE = ("seconds", "tempo", "metre", "key", "seed")
+QUIET_SECONDS = {True: 2, False: 10}  # a terminal is told after 2 s, a log file less often
+
+log = logging.getLogger(__name__)
+
+
+def run() -> int:
+    """Entry point of the process: as main, and a polite kill cleans up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return main(sys.argv[1:])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command -> exit code: 0, 2 for a wrong input, 130 where it was interrupted."""
+    logging.basicConfig(format="lara: %(message)s")
+    try:
+        parser = _parser()
+        args, rest = parser.parse_known_args(argv)
+        if rest and args.command is not train:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.rest = rest
+        args.command(args)
+        return 0
+    except KeyboardInterrupt:
+        print("lara: stopped; whatever was not finished is not written.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"lara: {sentence(error)}", file=sys.stderr)
+        return 2
+
+
+def sentence(error: Exception) -> str:
+    """What an error says, as one line that ends like a sentence."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename} cannot be used ({error.strerror})" if error.filename else error.strerror
+    return " ".join(text.split()).rstrip(".") + "."
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text[:30]) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def _affect(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1")
+    return value
+
+
+def _pitch_class(text: str) -> int:
+    name = text[:1].upper() + text[1:]
+    if name not in PITCH_CLASSES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(PITCH_CLASSES)}")
+    return PITCH_CLASSES[name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="lara", allow_abbrev=False, description="Music that follows a curve of valence and arousal.")
+    parser.add_argument("--version", action="version", version=f"lara {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, text: str, **options) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, **options)
+        sub.set_defaults(command=function)
+        return sub
+
+    _add_generate(command("generate", generate, "make a piece: WAV, MIDI, JSON and a picture"))
+    sub = command("info", info, "say what a model is")
+    sub.add_argument("model", nargs="?", help="name or folder; without it the embedded model")
+    sub.add_argument("--soundfont", type=Path, metavar="SF2")
+    command("models", models, "list the models that are installed")
+    command("emotions", emotions, "list the emotion words and the preset curves")
+    command("train", train, "train a model; all options are those of `python -m training.train`", add_help=False)
+    return parser
+
+
+def _add_generate(sub: argparse.ArgumentParser) -> None:
+    number = {"type": float, "metavar": "X"}
+    add = sub.add_argument
+    add("--prompt", metavar="TEXT", help="what to play, in words")
+    add("--seconds", type=float, metavar="S", help="exact length")
+    add("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="OUT.mid, OUT.json and OUT.png come beside it")
+    group = sub.add_argument_group("emotion", "one of these; without any the model chooses")
+    group.add_argument("--curve", type=Path, metavar="FILE.json", help="breakpoints with unit and interpolation")
+    group.add_argument("--preset", metavar="NAME", help="a ready curve, see `lara emotions`")
+    group.add_argument("--emotion", metavar="WORD", help="an emotion word, see `lara emotions`")
+    group.add_argument("--valence", type=_affect, metavar="V", help="-1 unpleasant to 1 pleasant; 0 if only arousal is given")
+    group.add_argument("--arousal", type=_affect, metavar="A", help="-1 calm to 1 intense; 0 if only valence is given")
+    group = sub.add_argument_group("music")
+    group.add_argument("--tempo", type=float, metavar="BPM", help="exact tempo in quarter notes a minute")
+    group.add_argument("--metre", help="4/4 (default), 3/4, 6/8, 2/4 or 5/4")
+    group.add_argument("--key", type=_pitch_class, metavar="C..B", help="tonic")
+    group.add_argument("--seed", type=_whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
+    group.add_argument("--takes", type=_whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
+    group = sub.add_argument_group("model")
+    group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`; without it the embedded model")
+    group.add_argument("--soundfont", type=Path, metavar="SF2")
+    group.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
+    for name in SAMPLING_OPTIONS[:-1]:
+        group.add_argument("--" + name.replace("_", "-"), **number)
+    group.add_argument("--top-k", type=int, metavar="K")
+    group = sub.add_argument_group("an earlier piece", "what is not given comes from its JSON")
+    group.add_argument("--redo", type=Path, metavar="PIECE.json", help="make this piece again")
+    group.add_argument("--from-segment", type=_whole(0, 10 ** 6), metavar="I", help="keep the segments before I as they are")
+    group.add_argument("--segment-seed", type=_whole(0, MAX_SEED), metavar="N", help="another seed for segment I")
+
+
+# ---- generate: what is wanted --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """What an earlier piece's JSON says. segments: seconds, seed and packed codes of each, as pipeline.Take records them."""
+
+    prompt: str
+    curve: "Curve | None"
+    request: "Request"
+    sampling: dict
+    model: dict
+    soundfont: dict | None
+    segments: list[dict]
+
+    @classmethod
+    def read(cls, path: Path) -> "Piece":
+        """Raises ValueError in one sentence, or OSError where there is no such file."""
+        from .affect import Curve
+        from .codec import Request
+
+        try:
+            record = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not JSON ({error}); give the .json file that was written with a piece") from error
+        if not isinstance(record, dict) or record.get("format") != "lara-piece" or record.get("version") != 1:
+            raise ValueError(f"{path} is not the record of a piece that this version can read; give the .json file that was "
+                             "written with a piece")
+        try:
+            request, curve, tempo = dict(record["request"]), record["curve"], record["request"]["tempo"]
+            request["tempo"] = tuple(map(tuple, tempo)) if isinstance(tempo, list) else tempo
+            segments = list(record["segments"])
+            if not all(type(segment["seed"]) is int and 0 <= segment["seed"] <= MAX_SEED for segment in segments):
+                raise ValueError("a segment's seed is not a whole number")
+            return cls(str(record["prompt"]), None if curve is None else Curve.from_json(curve), Request(**request),
+                       dict(record["sampling"]), dict(record["model"]), record["soundfont"], segments)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged or incomplete ({type(error).__name__}: {error}); give the .json file as it was "
+                             "written with the piece") from error
+
+
+def asked_curve(args: argparse.Namespace) -> "Curve | None":
+    """The curve that the options ask for, None if none does. Raises ValueError where they contradict each other."""
+    from .affect import PRESETS, Curve, emotion
+
+    point = None if args.valence is None and args.arousal is None else (args.valence or 0.0, args.arousal or 0.0)
+    ways = {"--curve": args.curve, "--preset": args.preset, "--emotion": args.emotion, "--valence/--arousal": point}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} were given together; the emotion comes from one of them")
+    if args.curve is not None:
+        return Curve.load(args.curve)
+    if args.preset is not None:
+        if args.preset not in PRESETS:
+            raise ValueError(f"the preset {args.preset[:60]!r} is not known; use one of {', '.join(PRESETS)}")
+        return PRESETS[args.preset]
+    if args.emotion is not None:
+        return Curve.constant(*emotion(args.emotion))
+    return None if point is None else Curve.constant(*point)
+
+
+def asked_request(args: argparse.Namespace, earlier: Piece | None) -> "Request":
+    from .codec import Request
+    from .codec.score import METRES
+
+    if args.metre is not None and args.metre not in METRES:
+        raise ValueError(f"the metre is {args.metre[:60]!r}; use one of {', '.join(METRES)}")
+    wanted = {"seconds": args.seconds, "tempo": args.tempo, "metre": args.metre, "tonic": args.key, "seed": args.seed}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    if earlier is not None:
+        return dataclasses.replace(earlier.request, **wanted)
+    return Request(**({"seed": time.time_ns() % 2 ** 31} | wanted))  # nobody asked for a seed: a new piece every time
+
+
+def asked_sampling(args: argparse.Namespace, earlier: Piece | None) -> "Sampling":
+    from .sampling import Sampling
+
+    wanted = {} if earlier is None else dict(earlier.sampling)
+    wanted |= {name: getattr(args, name) for name in SAMPLING_OPTIONS if getattr(args, name) is not None}
+    try:
+        return Sampling(**wanted)
+    except TypeError as error:  # only a record can hold other names, or words for numbers
+        raise ValueError(f"the sampling in {args.redo} cannot be read ({error}); give the .json file as it was written") from error
+
+
+def check_redo(args: argparse.Namespace, earlier: Piece | None) -> None:
+    """Raise ValueError unless the options fit what is made: a new piece, an earlier one, or an earlier one from a segment on."""
+    if earlier is None:
+        for name in ("prompt", "seconds"):
+            if getattr(args, name) is None:
+                raise ValueError(f"--{name} is missing; give --prompt TEXT and --seconds S, or an earlier piece with --redo")
+        if args.from_segment is not None or args.segment_seed is not None:
+            raise ValueError("--from-segment and --segment-seed need an earlier piece; give its JSON with --redo")
+        return
+    start = args.from_segment or 0
+    if start >= len(earlier.segments):
+        raise ValueError(f"--from-segment is {start}; {args.redo} has segments 0 to {len(earlier.segments) - 1}")
+    changed = [name for name in FIXED_WHEN_REDONE if getattr(args, name) is not None]
+    if start and changed:
+        advice = "use --segment-seed" if changed == ["seed"] else "leave it out, or make the whole piece anew"
+        raise ValueError(f"--{changed[0]} would change the segments that --from-segment {start} keeps; {advice}")
+
+
+def output_files(args: argparse.Namespace) -> list[Path]:
+    """The WAV of every take; raises ValueError where one, or a file beside it, could not be written."""
+    from .audio import check_output_path
+
+    wav = check_output_path(args.output)
+    takes = [wav] if args.takes == 1 else [wav.with_name(f"{wav.stem}-{n}{wav.suffix}") for n in range(1, args.takes + 1)]
+    for take in takes:
+        for suffix in SUFFIXES[1:]:
+            beside = check_output_path(take.with_suffix(suffix), (suffix,))
+            for source in (args.curve, args.soundfont):
+                if source is not None and beside.resolve() == Path(source).resolve():
+                    raise ValueError(f"the output {beside} would replace the file that is read; choose another name")
+    return takes
+
+
+def seeds_of_take(number: int, args: argparse.Namespace, request: "Request", earlier: Piece | None) -> tuple["Request", dict[int, int]]:
+    """Take number 0, 1, ... -> its request, and the seeds of single segments.
+
+    A new piece counts its seed up. An earlier one keeps the seed of every segment that is made again, and counts up that of
+    the first of them.
+    """
+    if earlier is None or args.seed is not None:
+        seeds = {} if args.segment_seed is None else {0: args.segment_seed}
+        return dataclasses.replace(request, seed=request.seed + number), seeds
+    start = args.from_segment or 0
+    seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments) if index >= start}
+    first = seeds[start] if args.segment_seed is None else args.segment_seed
+    return request, seeds | {start: first + number}
+
+
+# ---- generate: how it is made --------------------------------------------------------------------------------------
+
+
+def generate(args: argparse.Namespace) -> None:
+    outputs = output_files(args)
+    earlier = None if args.redo is None else Piece.read(args.redo)
+    check_redo(args, earlier)
+    curve, request, prompt = asked_curve(args), asked_request(args, earlier), args.prompt
+    if prompt is not None and not prompt.strip():
+        raise ValueError("the prompt is empty; say in words what to play")
+    if earlier is not None:
+        curve = earlier.curve if curve is None else curve
+        prompt = earlier.prompt if prompt is None else prompt
+
+    limit_threads()
+    from .pipeline import EMBEDDED, Lara, find_model, unpack_codes
+    from .text import check_prompt
+
+    sampling, prompt = asked_sampling(args, earlier), check_prompt(prompt)
+    kept = [unpack_codes(segment["codes"]) for segment in earlier.segments[:args.from_segment or 0]] if earlier else []
+    model = find_model(args.model or (earlier.model["name"] if earlier else EMBEDDED))
+    lara = Lara.load(model, device_of(args.device), args.soundfont)
+    if earlier is not None:
+        _check_same(lara, earlier, kept)
+
+    for number, wav in enumerate(outputs):
+        own_request, seeds = seeds_of_take(number, args, request, earlier)
+        with progress(own_request.seconds, wav.name) as show:
+            started = time.perf_counter()
+            take = lara.stream(prompt, curve, own_request, sampling, kept, seeds, show)
+            write_take(take, wav)
+            took = time.perf_counter() - started
+        print(f"{wav}: {own_request.seconds:g} s, seed {own_request.seed}, {own_request.seconds / took:.1f} x real time")
+
+
+def limit_threads() -> None:
+    """One thread for each operation of torch, unless OMP_NUM_THREADS asks for more: at these sizes more are slower."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def device_of(name: str) -> str:
+    import torch
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError("--device is cuda, but torch finds no CUDA device here; use cpu or auto")
+    return ("cuda" if available else "cpu") if name == "auto" else name
+
+
+def _check_same(lara, earlier: Piece, kept) -> None:
+    """Refuse kept codes that the model cannot read; warn where the rest will differ from the earlier piece."""
+    for index, codes in enumerate(kept):
+        if codes.shape[0] != lara.codec.n_codebooks or codes.max() >= lara.codec.codebook_size:
+            raise ValueError(f"segment {index} of the earlier piece has {codes.shape[0]} codebooks and codes up to {codes.max()}; the "
+                             f"model {lara.name} has {lara.codec.n_codebooks} and codes below {lara.codec.codebook_size}: choose "
+                             "the model that made it")
+    if earlier.model.get("digest") != lara.digest:
+        log.warning("the piece was made with other weights (%s, %s); what is made anew will differ.", *map(earlier.model.get, ("name", "digest")))
+    font = getattr(lara.codec, "soundfont", None)
+    if earlier.soundfont is not None and font is not None and earlier.soundfont.get("digest") != font.digest:
+        log.warning("the piece was made with the SoundFont %s; it will sound different with %s.", earlier.soundfont.get("name"), font.name)
+
+
+def write_take(take, wav: Path) -> None:
+    """Generate a take into OUT.wav and the files beside it, at constant memory. All of them appear, or none does."""
+    from .affect import write_atomic
+    from .audio import Cue, WavWriter
+    from .plot import EnvelopeMeter, plot_piece
+
+    rate_hz, seconds, meter = take.lara.codec.sample_rate_hz, take.request.seconds, EnvelopeMeter()
+    with tempfile.TemporaryDirectory(dir=wav.parent, prefix=".lara-") as folder:  # the same disk, so that renaming is enough
+        part = Path(folder) / wav.name
+        with WavWriter(part, rate_hz, take.lara.codec.channels) as writer:
+            for segment in take:
+                if segment.index > 0:
+                    writer.add_cue(Cue(min(round(segment.start_seconds * rate_hz), round(seconds * rate_hz)), f"segment {segment.index}"))
+                writer.write(segment.samples)
+                meter.add(segment.samples)
+        record = take.record() | {"written_by": written_by()}
+        write_atomic(part.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
+        joints = [segment["start_seconds"] for segment in take.segments[1:]]
+        performer = getattr(take.session, "performer", None)  # bars and tempi, where the codec has them
+        tempo = None if performer is None else (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars])
+        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=performer and performer.beats,
+                   joints_seconds=joints, title=take.prompt, tempo=tempo)
+        if performer is not None:
+            _write_midi(part.with_suffix(".mid"), take, joints)
+        for suffix in SUFFIXES:
+            if part.with_suffix(suffix).exists():
+                os.replace(part.with_suffix(suffix), wav.with_suffix(suffix))
+
+
+def _write_midi(path: Path, take, joints: Sequence[float]) -> None:
+    import numpy as np
+
+    from .codec.midi import write_midi
+
+    performer, piece = take.session.performer, take.session.piece
+    frames = np.arange(piece.frames)
+    affect = {}
+    if take.curve is not None:
+        seconds = np.interp(frames, performer.starts_frames, performer.starts_seconds)
+        values = take.curve.at(seconds, take.request.seconds, performer.beats)  # [F,2]
+        affect = {"valence": (frames / 4, values[:, 0]), "arousal": (frames / 4, values[:, 1])}
+    beats = np.clip(performer.beats(np.array(joints, float)), 0, piece.frames / 4)
+    markers = [(round(float(beat) * 4) / 4, f"segment {index}") for index, beat in enumerate(beats, 1)]
+    write_midi(path, piece, take.prompt, markers, **affect)
+
+
+def written_by() -> dict:
+    """What made a file; with the seed and the codes it says what "the same machine" means."""
+    import numpy as np
+    import torch
+
+    return {"program": "lara", "version": __version__, "torch": torch.__version__, "numpy": np.__version__,
+            "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+
+
+@contextlib.contextmanager
+def progress(seconds: float, name: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr for what takes longer than a moment; give the function a share from 0 to 1."""
+    from tqdm import tqdm
+
+    wait = QUIET_SECONDS[sys.stderr.isatty()]
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of music [{elapsed}<{remaining}]"
+    with tqdm(total=seconds, desc=name, delay=wait, mininterval=wait / 20, bar_format=layout, file=sys.stderr) as bar:
+        yield lambda share: bar.update(max(share * seconds - bar.n, 0))
+        bar.update(seconds - bar.n)
+
+
+# ---- the other commands --------------------------------------------------------------------------------------------
+
+
+def info(args: argparse.Namespace) -> None:
+    limit_threads()
+    from .checkpoint import CARD, load_model
+    from .codec import load_codec
+    from .pipeline import EMBEDDED, find_model
+
+    folder = find_model(args.model or EMBEDDED)
+    decoder, config = load_model(folder)
+    codec = load_codec(config.codec, folder, args.soundfont)
+    font = getattr(codec, "soundfont", None)
+    rows = {"model": folder.name, "folder": folder, "parameters": f"{sum(p.numel() for p in decoder.parameters()):,}",
+            "codec": f"{type(codec).__name__}, {codec.n_codebooks} codebooks of {codec.codebook_size}, {codec.frame_rate_hz:g} frames/s, "
+                     f"{codec.sample_rate_hz} Hz, {codec.channels} channels",
+            "SoundFont": "none" if font is None else f"{font.name} ({font.digest}), {font.path}"}
+    rows |= {name: _facts(part) for name, part in (("decoder", dataclasses.asdict(config.decoder)), ("codec config", config.codec),
+                                                   ("text", config.text), ("training", config.extra))}
+    for name, value in rows.items():
+        print(f"{name:<14}{value}")
+    if (folder / CARD).is_file():
+        head = (folder / CARD).read_text(encoding="utf-8").split("\n## ")[0].strip()
+        print(f"\n{head}")
+
+
+def _facts(part: dict) -> str:
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in part.items()) or "-"
+
+
+def models(_args: argparse.Namespace) -> None:
+    from .checkpoint import list_models
+    from .pipeline import SHIPPED_MODELS
+
+    found = list_models([SHIPPED_MODELS])
+    for name, folder in found.items():
+        size_mb = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6
+        print(f"{name:<20}{size_mb:8.1f} MB  {folder}")
+    if not found:
+        print(f"No model is installed in {SHIPPED_MODELS}.")
+
+
+def emotions(_args: argparse.Namespace) -> None:
+    from .affect import EMOTIONS, PRESETS
+
+    print("word              valence  arousal")
+    for name, (valence, arousal) in sorted(EMOTIONS.items()):
+        print(f"{name:<18}{valence:+7.2f}  {arousal:+7.2f}")
+    print("\npreset              share of the length: valence, arousal")
+    for name, curve in PRESETS.items():
+        print(f"{name:<20}" + "  ".join(f"{t:g}: {valence:+.2f}, {arousal:+.2f}" for t, valence, arousal in curve.points))
+
+
+def train(args: argparse.Namespace) -> None:
+    """Pass everything on to the trainer, which is not part of what playing needs."""
+    import importlib
+
+    try:
+        trainer = importlib.import_module("training.train")
+    except ModuleNotFoundError as error:
+        if error.name in ("training", "training.train"):
+            raise ValueError("the trainer is not here; run the command in a checkout of the repository") from error
+        raise ValueError(f"training needs the package {error.name!r}; install the extras with: pip install 'lara-gen[train]'") from error
+    parser = _Parser(prog="lara train", description=trainer.__doc__.split("\n")[0])
+    trainer.add_arguments(parser)
+    trainer.train(parser.parse_args(args.rest))

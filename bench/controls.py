@@ -3,8 +3,8 @@
     python bench/controls.py [--model NAME|PATH] [--seconds 20] [--seeds 2] [-o FILE.json]
 
 For each point: tempo (from the score), onset rate heard in the loudness-matched sound (every piece is brought to the same RMS
-before onsets are picked), and the share of time whose sounding notes form a major triad (from the notes, not from the harmony
-lane). Reported: Pearson r of arousal with log tempo and onset rate, Spearman's rho of valence with the major share, and the
+before onsets are picked), and the share of major among the major and minor chords (estimated from the sounding notes, not
+read from the harmony lane). Reported: Pearson r of arousal with log tempo and onset rate, Spearman's rho of valence with the major share, and the
 cross terms, with 95 % intervals by bootstrap over the grid points.
 """
 
@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from lara_core.affect import Curve
 from lara_core.codec import Request
-from lara_core.codec.score import ROLE_OF_LANE, Score
+from lara_core.codec.parts import find_chords
+from lara_core.codec.score import Score
 from lara_core.pipeline import EMBEDDED, Lara
 
 TEXTS = ("solo piano", "string ensemble", "electronic dance")
-MAJOR, MINOR = frozenset((0, 4, 7)), frozenset((0, 3, 7))
+MODE_OF = dict.fromkeys(("maj", "7", "maj7", "aug"), "major") | dict.fromkeys(("min", "min7", "dim", "m7b5"), "minor")
 
 
 def onset_rate_hz(samples: np.ndarray, rate_hz: int) -> float:
@@ -42,22 +43,17 @@ def onset_rate_hz(samples: np.ndarray, rate_hz: int) -> float:
 
 
 def major_share(piece: Score) -> float:
-    """Of the frames whose sounding pitch classes hold a major or a minor triad, the share with a major one.
+    """Of the time with a major or minor chord (sevenths and diminished counted with them), the share of the major ones.
 
-    A frame's notes count with those of its beat, since broken chords state a harmony in turn.
+    Chords are estimated from the sounding notes, not read from the harmony lane. NaN where there is none.
     """
-    sounding = np.zeros((12, piece.frames + 1), bool)
-    for note in piece.notes:
-        if note.lane in ROLE_OF_LANE:
-            sounding[note.pitch % 12, note.start:note.start + note.duration] = True
-    major = minor = 0
-    for beat in range(0, piece.frames - 7, 8):
-        classes = set(np.flatnonzero(sounding[:, beat:beat + 8].any(1)))
-        has = lambda triad: any({(root + i) % 12 for i in triad} <= classes for root in range(12))
-        is_major, is_minor = has(MAJOR), has(MINOR)
-        major += is_major and not is_minor
-        minor += is_minor and not is_major
-    return major / max(major + minor, 1)
+    chords = find_chords(piece)
+    ends = [chord.start for chord in chords[1:]] + [piece.frames]
+    time = {"major": 0, "minor": 0}
+    for chord, end in zip(chords, ends):
+        if chord.root >= 0 and chord.quality in MODE_OF:
+            time[MODE_OF[chord.quality]] += end - chord.start
+    return time["major"] / sum(time.values()) if sum(time.values()) else float("nan")
 
 
 def measure(lara: Lara, text: str, valence: float, arousal: float, seconds: float, seed: int) -> dict:
@@ -70,6 +66,7 @@ def measure(lara: Lara, text: str, valence: float, arousal: float, seconds: floa
 
 
 def interval(statistic, x: np.ndarray, y: np.ndarray, rng) -> str:
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     draws = [statistic(x[i], y[i])[0] for i in (rng.integers(len(x), size=len(x)) for _ in range(500))]
     low, high = np.nanquantile(draws, (0.025, 0.975))
     return f"{statistic(x, y)[0]:+.2f} [{low:+.2f}, {high:+.2f}]"

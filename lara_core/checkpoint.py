@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from .decoder import Decoder, DecoderConfig
 from .weights import CONFIG, INDEX, WEIGHTS, find_file, read_json, read_tensors
@@ -107,7 +108,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu",
 def build_decoder(config: DecoderConfig, weights: Mapping[str, Tensor], device: str | torch.device = "cpu",
                   dtype: torch.dtype = torch.float32) -> Decoder:
     """A config and exactly its weights -> a Decoder in evaluation mode. Raises ValueError naming the first misfit."""
-    with torch.device("meta"):  # no memory and no initialisation for weights that are replaced at once
+    with torch.device("meta"), _Uninitialised():  # no memory and no work for weights that are replaced at once
         decoder = Decoder(config)
     expected = decoder.state_dict()
     for what, names in (("lack", expected.keys() - weights.keys()), ("have too many:", weights.keys() - expected.keys())):
@@ -120,6 +121,15 @@ def build_decoder(config: DecoderConfig, weights: Mapping[str, Tensor], device: 
                              f"{list(expected[name].shape)}.")
     decoder.load_state_dict({name: weight.to(device, dtype, copy=True) for name, weight in weights.items()}, assign=True)
     return decoder.to(device, dtype).eval()  # what is not a weight, too
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves weights as they are allocated. On "meta", initialising them would import torch's compiler: 2 s and 70 MB."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def list_models(folders: Iterable[str | Path]) -> dict[str, Path]:

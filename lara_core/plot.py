@@ -148,7 +148,8 @@ def _draw_waveform(axes, envelope: np.ndarray, duration_seconds: float) -> None:
     high = np.maximum.reduceat(envelope[:, 1], starts)
     loudest = max(float(np.abs(envelope).max()), 1e-3)  # silence stays a line
     edges = np.append(starts, len(envelope)) * (duration_seconds / len(envelope))
-    axes.stairs(high / loudest * 0.92, edges, baseline=low / loudest * 0.92, fill=True, color=WAVEFORM_COLOR, zorder=0)
+    low, high = (np.append(side, side[-1]) * (0.92 / loudest) for side in (low, high))
+    axes.fill_between(edges, low, high, step="post", linewidth=0, color=WAVEFORM_COLOR, zorder=0)  # stairs() doubles the time of a plot
 
 
 def _draw_joints(all_axes, joints: np.ndarray, duration_seconds: float) -> None:

@@ -80,7 +80,7 @@ def test_muon_fits_a_matrix():
         optimizer.zero_grad()
         (weight - target).square().mean().backward()
         optimizer.step()
-    assert (weight - target).square().mean().item() < 0.1 * target.square().mean().item()
+    assert (weight - target).square().mean().item() < 0.15 * target.square().mean().item()
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +90,12 @@ def corpus_file(tmp_path_factory):
     return path
 
 
-def run(corpus_file, output, steps, schedule_steps=None):
+def run(corpus_file, output, steps):
     from training import train
     parser = train.argparse.ArgumentParser()
     train.add_arguments(parser)
     args = parser.parse_args(["--corpus", str(corpus_file), "-o", str(output), "--steps", str(steps), "--batch", "3", "--window", "48",
-                              "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4"])
+                              "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4", "--warmup", "4"])
     train.train(args)
     return [json.loads(line) for line in output.with_suffix(".log.jsonl").read_text().splitlines()]
 
@@ -106,6 +106,21 @@ def test_training_learns_and_leaves_a_model_that_loads(corpus_file, tmp_path):
     decoder, config = load_model(tmp_path / "model")
     assert config.codec["name"] == "score" and decoder.config.n_codebooks == s.K
     assert not [p for p in tmp_path.iterdir() if "tmp" in p.name]
+
+
+def test_what_a_listener_hears_joins_the_training(corpus_file, tmp_path):
+    from training.features import add_features
+    heard = tmp_path / "heard.npz"
+    heard.write_bytes(corpus_file.read_bytes())
+    add_features(heard, 2)
+    with np.load(heard) as data:
+        features, has, offsets = data["features"].astype(np.float32), data["has_features"], data["offsets"]
+    assert has.sum() == 2 and has[0] and has[-1]
+    rows = offsets // 4
+    known = np.concatenate([features[rows[i]:rows[i + 1]] for i in np.flatnonzero(has)])
+    assert abs(known.mean()) < 0.05 and 0.8 < known.std() < 1.2 and not features[rows[1]:rows[-2]].any()
+    log = run(heard, tmp_path / "model", 32)
+    assert log[0]["lara"] > log[-1]["lara"] > 0  # the alignment loss is there, and falls
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):
@@ -127,7 +142,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):
             parser = train.argparse.ArgumentParser()
             train.add_arguments(parser)
             train.train(parser.parse_args(["--corpus", str(corpus_file), "-o", str(tmp_path / "cut"), "--steps", "8", "--batch", "3", "--window", "48",
-                                           "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4", "--save-seconds", "0"]))
+                                           "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4", "--warmup", "4", "--save-seconds", "0"]))
     finally:
         train.save = real
     run(corpus_file, tmp_path / "cut", 8)

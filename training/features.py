@@ -33,31 +33,34 @@ def hear(codes: np.ndarray, codec: ScoreCodec, listener) -> np.ndarray:
     return np.stack([np.interp(middles, times, column) for column in values.T], axis=1)
 
 
+def add_features(path: Path, n_pieces: int, listener_name: str = "musicnn") -> None:
+    """Let a listener hear n_pieces, spread evenly over a corpus file, and write its features into the file."""
+    with np.load(path) as data:
+        corpus = dict(data)
+    codec, listener = ScoreCodec(), load_listener(listener_name)
+    offsets = corpus["offsets"]
+    chosen = np.unique(np.linspace(0, len(offsets) - 2, n_pieces).astype(int))
+    features = np.zeros((corpus["codes"].shape[1] // HEARD_EVERY_FRAMES, listener.width), np.float32)
+    has = np.zeros(len(offsets) - 1, bool)
+    known = np.zeros(len(features), bool)
+    for i in tqdm(chosen, desc="listening", unit="piece"):
+        rows = slice(offsets[i] // HEARD_EVERY_FRAMES, offsets[i + 1] // HEARD_EVERY_FRAMES)
+        features[rows] = hear(corpus["codes"][:, offsets[i]:offsets[i + 1]], codec, listener)
+        has[i] = known[rows] = True
+    features[known] = (features[known] - features[known].mean(0)) / (features[known].std(0) + 1e-6)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, **corpus | {"features": features.astype(np.float16), "has_features": has})
+    os.replace(temporary, path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--pieces", type=int, default=600, help="how many, spread evenly over the corpus")
     parser.add_argument("--listener", default="musicnn", help="a listener's name or folder")
     args = parser.parse_args()
-    with np.load(args.corpus) as data:
-        corpus = dict(data)
     torch.set_num_threads(1)
-    codec, listener = ScoreCodec(), load_listener(args.listener)
-    offsets = corpus["offsets"]
-    chosen = np.unique(np.linspace(0, len(offsets) - 2, args.pieces).astype(int))
-    features, has = None, np.zeros(len(offsets) - 1, bool)
-    for i in tqdm(chosen, desc="listening", unit="piece"):
-        rows = hear(corpus["codes"][:, offsets[i]:offsets[i + 1]], codec, listener)
-        if features is None:
-            features = np.zeros((corpus["codes"].shape[1] // HEARD_EVERY_FRAMES, rows.shape[1]), np.float32)
-        start = offsets[i] // HEARD_EVERY_FRAMES
-        features[start:start + len(rows)], has[i] = rows, True
-    known = features[np.any(features != 0, axis=1)]
-    features = (features - known.mean(0)) / (known.std(0) + 1e-6)
-    corpus |= {"features": features.astype(np.float16), "has_features": has}
-    temporary = args.corpus.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **corpus)
-    os.replace(temporary, args.corpus)
+    add_features(args.corpus, args.pieces, args.listener)
 
 
 if __name__ == "__main__":

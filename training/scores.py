@@ -21,7 +21,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lara_core.codec.parts import Part, PartNote, estimate_key, last_bass_pitch, measured_from_parts, pitch_class_weights
+from lara_core.codec.harmony import estimate_key
+from lara_core.codec.parts import Part, PartNote, last_bass_pitch, measured_from_parts, pitch_class_weights
 from lara_core.codec.score import QUALITIES, encode
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,10 @@ SOURCES = {
 # nottingham-dataset (GPL), monteverdi (scans of a modern edition, some under its copyright), leadSheet (all rights reserved),
 # trecento and ciconia (mensural rhythm), schoenberg and webern (no tonic), demos and exercises.
 RESERVED_RIGHTS = re.compile(r"Rights to all derivative electronic formats reserved|All Rights Reserved|UT ?ORPHEUS", re.I)
-LIMITS = {"chorale": 370, "folk": 350}
-FALLBACK_PROGRAM = {"chorale": 52, "quartet": 40, "folk": 40, "madrigal": 52}
+FOLK_TUNES = 350
+DENSE = 0.06  # share of notes that a grid of sixteenths may merge
+FALLBACK_PROGRAM = {"chorale": 52, "folk": 40, "madrigal": 52}
+QUARTET_PROGRAMS = (40, 40, 41, 42)
 
 
 def save(path: str | Path, codes: list[np.ndarray], meta: list[dict]):
@@ -97,7 +100,7 @@ def piece(parts, tempo_map, metres, title, source, family, licence, sharps=None,
 
 
 def corpus_files() -> list[tuple[str, int | None]]:
-    """(path within the music21 corpus, tune number in a tune book or None), in a fixed order and within the limits."""
+    """(path within the music21 corpus, tune number in a tune book or None), in a fixed order; of folk tunes a selection."""
     root = _corpus_root()
     found = {"chorale": [], "folk": [], "other": []}
     for folder in SOURCES:
@@ -119,9 +122,9 @@ def corpus_files() -> list[tuple[str, int | None]]:
     books = {}  # tunes from every book in turn, spread over each
     for name, number in found["folk"]:
         books.setdefault(name.split("/")[0], []).append((name, number))
-    each = LIMITS["folk"] // len(books)
+    each = FOLK_TUNES // len(books)
     folk = [tunes[i * len(tunes) // each] for tunes in books.values() for i in range(each)]
-    return found["chorale"][:LIMITS["chorale"] + 40] + folk + found["other"]
+    return found["chorale"] + folk + found["other"]
 
 
 def _corpus_root() -> Path:
@@ -136,7 +139,23 @@ def source_of(name: str) -> str:
 
 def import_music21(name: str, number: int | None) -> tuple[np.ndarray, dict]:
     """One piece of the music21 corpus -> codes [K,F] and description. ValueError if it does not make a score."""
-    return piece(**read_music21(name, number))
+    arguments = read_music21(name, number)
+    codes, description = piece(**arguments)
+    if description["losses"]["merged"] > DENSE * description["losses"]["notes"]:  # an adagio in 32nds: read it in longer values
+        slower = piece(**in_longer_values(arguments))
+        if slower[1]["losses"]["merged"] < description["losses"]["merged"] / 2:
+            return slower
+    return codes, description
+
+
+def in_longer_values(arguments: dict) -> dict:
+    """The arguments of `piece` with every value doubled and the tempo with it: 3/8 becomes 3/4, a 32nd a sixteenth."""
+    parts = [part._replace(notes=[n._replace(start=2 * n.start, duration=2 * n.duration) for n in part.notes])
+             for part in arguments["parts"]]
+    tempi = arguments["tempo_map"]
+    return {**arguments, "parts": parts, "tempo_map": tempi and [(2 * q, min(2 * bpm, 144.0)) for q, bpm in tempi],
+            "metres": [(2 * q, n, d / 2) for q, n, d in arguments["metres"]],
+            "articulations": [(2 * q, name) for q, name in arguments["articulations"]]}
 
 
 def read_music21(name: str, number: int | None) -> dict:
@@ -218,6 +237,8 @@ def parts_of_stream(stream, family: str):
             bar_marks[2][bar] += id(element) in slurred
         if notes:
             parts.append(Part(int(program), False, notes))
+    if family == "quartet" and len(parts) == 4:  # half of the files name no instruments
+        parts = [part._replace(program=program) for part, program in zip(parts, QUARTET_PROGRAMS)]
     first = staves[0]
     signatures = [(float(k.getOffsetInHierarchy(first)), k) for k in first.recurse().getElementsByClass(keys.KeySignature)]
     sharps = signatures[0][1].sharps if signatures else None
@@ -227,7 +248,8 @@ def parts_of_stream(stream, family: str):
         key = k.tonic.pitchClass, "minor" if k.mode in ("minor", "dorian", "phrygian", "aeolian") else "major"
     tempi = sorted({float(m.getOffsetInHierarchy(stream)): float(m.getQuarterBPM()) for m in
                     stream.recurse().getElementsByClass(tempo.MetronomeMark) if m.getQuarterBPM()}.items())
-    tempo_map = [(0.0, tempi[0][1]), *tempi[1:]] if tempi else None
+    stated = tempi and [bpm for _, bpm in tempi] != [120.0]  # 120 alone is the default of notation programs
+    tempo_map = [(0.0, tempi[0][1]), *tempi[1:]] if stated else None
     articulations = []
     for bar in sorted(bar_marks[0]):
         n = bar_marks[0][bar]
@@ -343,24 +365,29 @@ def import_pop909(folder: str, compound: bool) -> list[tuple[np.ndarray, dict]]:
 
 
 def section(parts, tempo_map, metres, chords, pedal, start, end, key, title) -> list[tuple[np.ndarray, dict]]:
-    """The part of a song between two positions in quarters as a piece from quarter 0; [] if it is shorter than eight bars."""
-    cut = [part._replace(notes=[n._replace(start=n.start - start) for n in part.notes if start - 0.13 <= n.start < end - 0.13])
+    """The part of a song between two positions in quarters as a piece from quarter 0; [] if it is shorter than eight bars.
+
+    What follows is read a little further, so that a change of key does not pass for an ending.
+    """
+    bar_quarters = metres[0][1] * 4 / metres[0][2]
+    until = end + 10 * bar_quarters
+    cut = [part._replace(notes=[n._replace(start=n.start - start) for n in part.notes if start - 0.13 <= n.start < until])
            for part in parts]
     notes = [n for part in cut for n in part.notes]
-    bar_quarters = metres[0][1] * 4 / metres[0][2]
-    if not notes or max(n.start for n in notes) < SHORTEST_BARS * bar_quarters:
+    bars = min(MAX_BARS, round((end - start) / bar_quarters))
+    if not notes or bars < SHORTEST_BARS or max(n.start for n in notes) < SHORTEST_BARS * bar_quarters:
         return []
     before = [m for m in metres if m[0] <= start + 1e-6]
-    within = [(q - start, *m) for q, *m in metres if start + 1e-6 < q < end]
+    within = [(q - start, *m) for q, *m in metres if start + 1e-6 < q < until]
     if before:  # the bar line that runs at the start
         late = (start - before[-1][0]) % bar_quarters
         within = [((bar_quarters - late) % bar_quarters, *before[-1][1:]), *within]
-    tempi = [(q - start, bpm) for q, bpm in tempo_map if q < end]
+    tempi = [(q - start, bpm) for q, bpm in tempo_map if q < until]
     tempi = [(0.0, [b for q, b in tempi if q <= 1e-6][-1] if tempi[0][0] <= 0 else tempi[0][1]), *[t for t in tempi if t[0] > 1e-6]]
-    around = [(max(q - start, 0.0), *c) for q, *c in chords if q < end]
+    around = [(max(q - start, 0.0), *c) for q, *c in chords if q < until]
     around = [c for i, c in enumerate(around) if c[0] > 0 or i + 1 == len(around) or around[i + 1][0] > 0]
     return [piece(cut, tempi, within, title, "POP909", "pop", "explicit", key=key, chords=around,
-                  pedal=[(down - start, up - start) for down, up in pedal if up > start])]
+                  pedal=[(down - start, up - start) for down, up in pedal if up > start], max_bars=bars)]
 
 
 def downbeats(flags: np.ndarray, chord_beats: list[int], per_bar: int) -> list[int]:

@@ -95,7 +95,7 @@ class Trained(torch.nn.Module):
         return loss, per_lane.detach(), alignment.detach()
 
 
-def learning_rate(step: int, steps: int, warmup: int = 100, decay: float = 0.3) -> float:
+def learning_rate(step: int, steps: int, warmup: int, decay: float = 0.3) -> float:
     """Warm up, stay, then fall linearly to zero over the last part of the run."""
     return min((step + 1) / warmup, 1.0, max((steps - step) / (decay * steps), 0.0))
 
@@ -123,7 +123,7 @@ def train(args: argparse.Namespace) -> None:
     step = resume(args.output, model, optimizers, accelerator.device)
     model, *optimizers = accelerator.prepare(model, *optimizers)
     bar = tqdm(total=args.steps, initial=step, desc="training", unit="step", disable=not accelerator.is_main_process)
-    saved, average = time.monotonic(), None
+    saved, recent = time.monotonic(), []
     while step < args.steps:
         rng = np.random.default_rng((args.seed, step, accelerator.process_index))
         codes, emotion, known, texts, heard = corpus.batch(rng, args.batch, args.window)
@@ -139,17 +139,17 @@ def train(args: argparse.Namespace) -> None:
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = args.lr * learning_rate(step, args.steps)
+                group["lr"] = args.lr * learning_rate(step, args.steps, args.warmup)
             optimizer.step()
             optimizer.zero_grad()
         step += 1
-        nats = (lanes * (weights > 0)).sum().item()
-        average = nats if average is None else 0.98 * average + 0.02 * nats
+        recent = [*recent, ((lanes * (weights > 0)).sum().item(), alignment.item())][-args.log_steps:]
+        means = dict(zip(("nats", "lara"), np.mean(recent, axis=0).round(4).tolist()))
         bar.update()
-        bar.set_postfix(nats=f"{average:.3f}", lara=f"{alignment.item():.3f}")
+        bar.set_postfix(means)
         if accelerator.is_main_process:
             if step % args.log_steps == 0:
-                row = {"step": step, "nats": average, "lara": alignment.item(), "lanes": [round(x, 3) for x in lanes.tolist()]}
+                row = {"step": step, **means, "lanes": [round(x, 3) for x in lanes.tolist()]}
                 with open(args.output.with_suffix(".log.jsonl"), "a") as log:
                     log.write(json.dumps(row) + "\n")
             if step == args.steps or time.monotonic() - saved > args.save_seconds:
@@ -189,6 +189,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--warmup", type=int, default=100, help="steps until the learning rate is reached")
     parser.add_argument("--lara", type=float, default=0.5, help="weight of the alignment loss; 0: cross-entropy alone")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=300, help="time between checkpoints")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .parts import KRUMHANSL_KESSLER, Part, PartNote, estimate_key, from_parts, last_bass_pitch, pitch_class_weights
+from .harmony import KRUMHANSL_KESSLER, estimate_key
+from .parts import Part, PartNote, from_parts, last_bass_pitch, pitch_class_weights
 from .performance import DRUM_CHANNEL, drum_velocity, note_velocity
 from .score import DRUMS, METRES, ROLE_OF_LANE, ROLES, Note, Score
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
+from .harmony import estimate_key, find_chords
 from .score import DRUMS, LANE, METRES, PITCH_LANES, QUALITIES, ROLE_OF_LANE, ROLES, Bar, Chord, Note, Score
 
 FRAMES_PER_QUARTER = 4
@@ -18,11 +19,6 @@ SLOWEST_BPM, FASTEST_BPM = 10.0, 600.0
 LINE = 0.95  # a part is a line if this share of its notes begin alone, with nothing of it held
 FILL = {8: "2/4", 12: "3/4", 16: "4/4", 20: "5/4"}  # frames -> the bar that closes a section of odd length
 
-# Probe-tone ratings: C. L. Krumhansl & E. J. Kessler, Psychological Review 89 (1982), also Krumhansl 1990, p. 30.
-KRUMHANSL_KESSLER = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
-}
 DRUM_OF_KEY = {  # General MIDI percussion key -> drum; keys left out are hand percussion and count as shaker
     **dict.fromkeys((35, 36), "kick"), **dict.fromkeys((37, 38, 39, 40), "snare"), **dict.fromkeys((42, 44, 46), "hat"),
     **dict.fromkeys((51, 53, 59), "ride"), **dict.fromkeys((49, 52, 55, 57), "crash"),
@@ -190,6 +186,8 @@ def quantise(notes: Sequence[PartNote], timeline: Timeline, part: int = 0, swing
 def assign(cost: Sequence[Sequence[float]]) -> list[int]:
     """cost [N,M], N <= M -> a column for each row, all different, of least total cost (Kuhn 1955, shortest augmenting paths)."""
     n, m = len(cost), len(cost[0])
+    if n == 1:
+        return [min(range(m), key=cost[0].__getitem__)]
     u, v, row_of, way = [0.0] * (n + 1), [0.0] * (m + 1), [0] * (m + 1), [0] * (m + 1)
     for i in range(1, n + 1):
         row_of[0], column = i, 0
@@ -362,29 +360,6 @@ def _pitch_window(placed):
     return window
 
 
-def estimate_key(weights: Sequence[float], sharps: int | None = None, last_bass: int | None = None,
-                 trust_sharps: bool = True) -> tuple[int, str]:
-    """Pitch-class weights [12] -> (tonic, 'major' | 'minor') by correlation with the Krumhansl-Kessler profiles.
-
-    A key signature (sharps, negative for flats) leaves the two keys that share it, or only favours them where it is not to be
-    trusted; a last bass note on the tonic counts a bit.
-    """
-    weights = np.asarray(weights, float)
-    best = None
-    for mode, profile in KRUMHANSL_KESSLER.items():
-        for tonic in range(12):
-            signed = sharps is not None and tonic == (7 * sharps + (9 if mode == "minor" else 0)) % 12
-            if sharps is not None and trust_sharps and not signed:
-                continue
-            rolled = np.roll(profile, tonic)
-            r = np.corrcoef(weights, rolled)[0, 1] if weights.std() > 0 else 0.0
-            r += 0.1 * signed
-            r += 0.15 if last_bass is not None and last_bass % 12 == tonic else 0.0
-            if best is None or r > best[0]:
-                best = r, tonic, mode
-    return best[1], best[2]
-
-
 def pitch_class_weights(parts: Sequence[Part]) -> np.ndarray:
     """Duration in quarters of each pitch class [12] over all parts but drums."""
     weights = np.zeros(12)
@@ -402,57 +377,6 @@ def last_bass_pitch(parts: Sequence[Part]) -> int | None:
         return None
     end = max(n.start + n.duration for n in notes)
     return min(n.pitch for n in notes if n.start + n.duration >= end - 0.26)
-
-
-def find_chords(score: Score) -> list[Chord]:
-    """Chords on the beats of a score: templates over pitch classes weighted by duration, the bass weighing more; the best path
-    where a change costs more within a bar than at its line. A piece that never sounds two pitches at once has none."""
-    beats, costs = [], []  # frame of each beat; what a change costs there
-    for bar, at in zip(score.bars, score.bar_starts()):
-        step = METRES[bar.metre][1]
-        for k in range(bar.frames // step):
-            beats.append(int(at) + k * step)
-            costs.append(0.10 if k == 0 else 0.18 if k * step * 2 == bar.frames else 0.30)
-    weights = np.zeros((len(beats), 12))
-    lowest = np.full(len(beats), 128)
-    edges = np.array(beats + [score.frames])
-    voices = np.zeros(score.frames + 1, int)
-    for note in score.notes:
-        end = min(note.start + note.duration, score.frames)
-        voices[note.start:end] += 1
-        for b in range(int(np.searchsorted(edges, note.start, "right")) - 1, len(beats)):
-            if edges[b] >= end:
-                break
-            overlap = min(end, edges[b + 1]) - max(note.start, edges[b])
-            weights[b, note.pitch % 12] += overlap * (1.5 if note.start <= edges[b] else 1.0)
-            lowest[b] = min(lowest[b], note.pitch)
-    if np.mean(voices[voices > 0] > 1) < 0.1 if (voices > 0).any() else True:
-        return []
-    names = list(QUALITIES)
-    templates = np.array([np.isin(np.arange(12), [(root + i) % 12 for i in QUALITIES[q]]) for root in range(12) for q in names])
-    prior = np.tile([{"maj": 0.06, "min": 0.06, "7": 0.02, "maj7": -0.03, "min7": 0.0, "m7b5": -0.02, "dim": -0.02,
-                      "aug": -0.08, "sus4": -0.08, "sus2": -0.12}[q] for q in names], 12)
-    share = weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
-    present = (share > 0.06).astype(float)
-    fit = share @ templates.T - (share @ (1 - templates.T)) - 0.45 * (1 - present @ templates.T / templates.sum(1))
-    roots = np.repeat(np.arange(12), len(names))
-    fit += prior + 0.2 * (lowest[:, None] % 12 == roots) * (lowest[:, None] < 128)
-    fit[weights.sum(1) == 0] = 0.0
-    total, came = np.zeros(len(roots)), np.zeros((len(beats), len(roots)), int)
-    for b in range(len(beats)):
-        best = int(total.argmax())
-        stay = total >= total[best] - costs[b]
-        came[b] = np.where(stay, np.arange(len(roots)), best)
-        total = np.where(stay, total, total[best] - costs[b]) + fit[b]
-    path = [int(total.argmax())]
-    for b in range(len(beats) - 1, 0, -1):
-        path.append(int(came[b, path[-1]]))
-    chords = []
-    for beat, state in zip(beats, reversed(path)):
-        chord = Chord(beat, int(roots[state]), names[state % len(names)])
-        if not chords or chords[-1][1:] != chord[1:]:
-            chords.append(chord)
-    return chords
 
 
 def dynamics_of(velocity: float) -> int:
@@ -506,7 +430,8 @@ def from_parts(parts: Sequence, tempo_map: Sequence[tuple[float, float]] = ((0.0
     tempo_map: (quarters, quarter notes a minute); a bar takes its mean. metres: (quarters, numerator, denominator), see
     `plan_bars` for those that are not supported and for pickups. tonic: pitch class, estimated if None (within the key
     signature if sharps is given). chords: (quarters, root or -1, quality), found if None. articulations: (quarters, name) from
-    there on, measured if None. pedal: (start, end) in quarters where the sustain pedal is down. max_bars: keep no more.
+    there on, measured if None. pedal: (start, end) in quarters where the sustain pedal is down. max_bars: keep no more; bars_left
+    still counts to the end of the whole piece.
 
     Raises ValueError without notes, for tempi outside 10..600, for more than two hours, for unknown roles or qualities.
     """
@@ -517,7 +442,7 @@ def measured_from_parts(parts, tempo_map=((0.0, 100.0),), metres=((0.0, 4, 4),),
                         chords=None, articulations=None, pedal=(), max_bars=None) -> tuple[Score, Losses]:
     """`from_parts` with the losses of quantisation and allocation."""
     parts = [Part(p[0], bool(p[1]), [PartNote(*n) for n in p[2]], *p[3:]) for p in parts]
-    end = _check(parts, tempo_map, title)
+    end = _check(parts, tempo_map, chords or (), title)
     timeline = plan_bars(sorted(metres), end)
     onsets = np.array([n.start - metres[0][0] for part in parts for n in part.notes])
     swing = all(nearest_metre(*m[1:]) != "6/8" for m in metres) and metres[0][0] % 1 == 0 and swings(onsets)
@@ -546,7 +471,7 @@ def measured_from_parts(parts, tempo_map=((0.0, 100.0),), metres=((0.0, 4, 4),),
 
     if tonic is None:
         tonic, _ = estimate_key(pitch_class_weights(parts), sharps, last_bass_pitch(parts))
-    bars = _bars(names, starts, ends, parts, allocated, drum_velocities, drums, timeline, tempo_map, articulations, pedal, swing)
+    bars = _bars(names, len(timeline.metres), starts, ends, parts, allocated, drum_velocities, drums, timeline, tempo_map, articulations, pedal, swing)
     notes = sorted((Note(lane, n.start, n.end - n.start, n.pitch) for lane, n in allocated), key=lambda n: (n.start, n.lane))
     score = Score(bars, tonic, notes, [], drums)
     if chords is None:
@@ -557,13 +482,16 @@ def measured_from_parts(parts, tempo_map=((0.0, 100.0),), metres=((0.0, 4, 4),),
     return score, losses
 
 
-def _check(parts, tempo_map, title) -> float:
+def _check(parts, tempo_map, chords, title) -> float:
     """Raises ValueError for what cannot become a score; returns the end of the last note in quarters."""
     for part in parts:
         if part.role is not None and part.role not in HOMES:
             raise ValueError(f"{title}: a part has the role {part.role!r}; choose one of {', '.join(HOMES)} or None.")
     if not any(part.notes for part in parts):
         raise ValueError(f"{title} has no notes; give a piece with at least one.")
+    for position, _, quality in chords:
+        if quality not in QUALITIES:
+            raise ValueError(f"{title} has a chord of quality {quality!r} at quarter {position:g}; choose one of {', '.join(QUALITIES)}.")
     for position, bpm in tempo_map:
         if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
             raise ValueError(f"{title} has a tempo of {bpm:g} quarter notes a minute at quarter {position:g}; allowed are "
@@ -575,10 +503,13 @@ def _check(parts, tempo_map, title) -> float:
     return end
 
 
-def _bars(names, starts, ends, parts, allocated, drum_velocities, drums, timeline, tempo_map, articulations, pedal, swing) -> list[Bar]:
+def _bars(names, whole, starts, ends, parts, allocated, drum_velocities, drums, timeline, tempo_map, articulations, pedal,
+          swing) -> list[Bar]:
     programs = _bar_programs(allocated, parts, starts, ends)
     kits = [part.program for part in parts if part.is_drum and part.notes]
-    bar_of = lambda frame: int(np.searchsorted(starts, frame, "right")) - 1
+
+    def bar_of(frame: int) -> int:
+        return int(np.searchsorted(starts, frame, "right")) - 1
     velocities, ratios = defaultdict(list), defaultdict(list)
     for at, velocity in drum_velocities:
         velocities[bar_of(at)].append(velocity)
@@ -608,5 +539,5 @@ def _bars(names, starts, ends, parts, allocated, drum_velocities, drums, timelin
         row = programs[b]
         near = drums[starts[max(b - 2, 0)]:ends[min(b + 2, len(ends) - 1)]]
         row[ROLES.index("kit")] = kits[0] if kits and near.any() else -1
-        bars.append(Bar(name, float(length * 60 / seconds), dynamics, "pedal" if pressed else articulation, swing, tuple(row), len(names) - b))
+        bars.append(Bar(name, float(length * 60 / seconds), dynamics, "pedal" if pressed else articulation, swing, tuple(row), whole - b))
     return bars

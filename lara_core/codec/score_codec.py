@@ -12,14 +12,14 @@ import numpy as np
 from . import Plan, Request, score
 from .performance import Performer, channel
 from .score import LANE, METRES, Note, Score, ScoreReader, grid_tokens, token_tempo
-from .synth import SAMPLE_RATE_HZ, Channel, PlayedNote, SoundFont, Synthesizer, TailJoiner, find_soundfont, master
+from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, SoundFont, Synthesizer, TailJoiner, find_soundfont, master
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
 SEGMENT_BARS = 4
 RING_OUT_SECONDS = 2.0  # the last chord may ring so long, where the tempo is ours to choose
 MAX_HOLD_FRAMES = 96  # longer notes are released
 CLOSING_FADE_SECONDS = 0.35
-HELD_SECONDS = 12.0
+TAIL_SECONDS = 4.0  # releases and cymbals ring so long behind a segment's last note
 
 
 class ScoreCodec:
@@ -159,7 +159,7 @@ class ScoreSession:
         for frame in np.flatnonzero(reader.score.drums[start_frame:]):
             fresh += self.performer.play_drums(int(reader.score.drums[start_frame + frame]), start_frame + int(frame))
         ended = self._played([n for n in closed if (n.lane, n.start) in was_held], start_seconds)
-        held = self._played(self._held, self.position_seconds + HELD_SECONDS)
+        held = self._played(self._held, self.position_seconds + 0.01)
         length = end_sample - start_sample
         mix = np.zeros((2, max(length, 0)), np.float32)
         mix = self._mixed(mix, fresh + ended, start_sample, None)  # with their tails
@@ -187,7 +187,8 @@ class ScoreSession:
             return mix
         origin = min(int(min(n.start_seconds for n in notes) * SAMPLE_RATE_HZ), start_sample)
         shifted = [PlayedNote(max(n.start_seconds - origin / SAMPLE_RATE_HZ, 0.0), n.duration_seconds, n.channel, n.pitch, n.velocity) for n in notes]
-        sound = self.codec.synthesizer.render(shifted, self._settings(), 0.0, origin)[:, start_sample - origin:]
+        tail = TAIL_SECONDS if cut is None else 2 * CUT_FADE_SECONDS  # what is cut away here must not be faded before
+        sound = self.codec.synthesizer.render(shifted, self._settings(), 0.0, origin, tail)[:, start_sample - origin:]
         sound = sound[:, :cut] if cut is not None else sound
         out = np.zeros((2, max(mix.shape[1], sound.shape[1])), np.float32)
         out[:, :mix.shape[1]] = mix

@@ -39,6 +39,7 @@ MAX_SECONDS = 600.0          # longer material is rendered in segments
 
 _RENDER_RATE_HZ = 48000
 _BLOCKS_PER_SECOND = _RENDER_RATE_HZ // 64
+_GRID_PERIOD = 294           # samples at 44.1 kHz after which the renderer's blocks fall on samples again
 _CHORUS_PERIOD = SAMPLE_RATE_HZ * 5 // 2   # the chorus swings in 2.5 s, a whole number of blocks: segments start in phase
 _VOICES = 64
 _CROWD_RELEASE_SECONDS = 0.5  # reckoned for every note; voices that fade longer are soft, and the first to be taken away
@@ -168,9 +169,11 @@ class Synthesizer:
         self.soundfont = soundfont
 
     def render(self, notes: Sequence[PlayedNote], channels: Mapping[int, Channel], seconds: float,
-               start_sample: int = 0) -> np.ndarray:
+               start_sample: int = 0, tail_seconds: float = TAIL_SECONDS) -> np.ndarray:
         """Render a segment -> float32 [2, T], T >= seconds * 44100: every note whole, then release and room until
         silent. Levels are before `master`.
+
+        tail_seconds: how long releases may ring after the last note; what rings on is faded.
 
         start_sample: where the segment starts in its piece, in samples at 44.1 kHz. It keeps the renderer's block grid
             and chorus in phase, so that the pieces of a cut sound like the uncut whole.
@@ -182,11 +185,12 @@ class Synthesizer:
         missing = {note.channel for note in notes} - set(channels)
         if missing:
             raise ValueError(f"notes play on channel {min(missing)}, which has no Channel settings; give its program.")
-        lead = int(start_sample) % _CHORUS_PERIOD
+        chorus = any(channels[note.channel].chorus for note in notes)
+        lead = int(start_sample) % (_CHORUS_PERIOD if chorus else _GRID_PERIOD)  # what is rendered before the segment
         out = np.zeros((2, math.ceil(seconds * SAMPLE_RATE_HZ)), np.float32)
         send = np.zeros((1, 0), np.float32)
         for level, part in _parts(notes, channels, self.soundfont):
-            dry = self._render_part(part, channels, lead)
+            dry = self._render_part(part, channels, lead, tail_seconds)
             out = _add(out, dry)
             send = _add(send, dry.sum(0, keepdims=True) * np.float32(level / 127))
         if send.any():
@@ -195,12 +199,13 @@ class Synthesizer:
         keep = max(math.ceil(seconds * SAMPLE_RATE_HZ), int(loud[-1]) + 1 if loud.size else 0)
         return out[:, :keep]
 
-    def _render_part(self, notes: Sequence[PlayedNote], channels: Mapping[int, Channel], lead: int) -> np.ndarray:
+    def _render_part(self, notes: Sequence[PlayedNote], channels: Mapping[int, Channel], lead: int,
+                     tail_seconds: float) -> np.ndarray:
         """Voices of one part without room -> float32 [2, T] from the segment's start on."""
         import soxr
 
         for expression in _HEADROOM_STEPS:
-            pcm = self._call_renderer(midi_bytes(notes, channels, lead / SAMPLE_RATE_HZ, expression))
+            pcm = self._call_renderer(midi_bytes(notes, channels, lead / SAMPLE_RATE_HZ, expression, tail_seconds))
             if -32768 < pcm.min() and pcm.max() < 32767:
                 break
         sounding = np.flatnonzero(pcm.any(1))
@@ -314,7 +319,7 @@ def _read_tables(data: bytes):
 
 
 def midi_bytes(notes: Sequence[PlayedNote], channels: Mapping[int, Channel], lead_seconds: float = 0.0,
-               expression: int = 127) -> bytes:
+               expression: int = 127, tail_seconds: float = TAIL_SECONDS) -> bytes:
     """A type 0 MIDI file for the renderer: 1500 ticks a second, two to each of its blocks.
 
     An event takes effect at the first block that starts at or after it, so it is put half a block early: rounding
@@ -342,7 +347,7 @@ def midi_bytes(notes: Sequence[PlayedNote], channels: Mapping[int, Channel], lea
     for key, (start, end, velocity) in struck.items():
         events += _note_events(key, start, end, velocity)
     last = max((event[0] for event in events), default=0)
-    events.append((last + round(TAIL_SECONDS * 2 * _BLOCKS_PER_SECOND), 3, b"\xff\x2f\x00"))
+    events.append((last + round(tail_seconds * 2 * _BLOCKS_PER_SECOND), 3, b"\xff\x2f\x00"))
     events.sort(key=lambda event: event[:2])
     track, now = bytearray(), 0
     for at, _, message in events:

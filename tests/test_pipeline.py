@@ -1,0 +1,139 @@
+"""The pipeline: segments, seeds, keeping and making again, the emotion per frame, constant memory of the stream."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lara_core.affect import Curve
+from lara_core.codec import Request
+from lara_core.codec.score import LANE
+from lara_core.pipeline import Lara, find_model, fingerprint, pack_codes, segment_seed, unpack_codes
+from lara_core.sampling import Sampling
+
+MOVING = Curve(((0, -0.8, -0.9), (1, 0.8, 0.9)), unit="normalized")
+
+
+@pytest.fixture(scope="module")
+def lara(tiny_model):
+    return Lara.load(tiny_model)
+
+
+def codes_of(take) -> list[np.ndarray]:
+    return [segment.codes for segment in take]
+
+
+def test_segments_join_to_a_piece_of_exact_length(lara):
+    take = lara.stream("solo piano", MOVING, Request(14.3, seed=2))
+    segments = list(take)
+    assert sum(segment.samples.shape[1] for segment in segments) == round(14.3 * 44100)
+    assert [segment.index for segment in segments] == list(range(len(segments))) and len(segments) >= 2
+    assert [segment.is_last for segment in segments] == [False] * (len(segments) - 1) + [True]
+    for a, b in zip(segments, segments[1:]):
+        assert b.start_seconds == pytest.approx(a.start_seconds + a.seconds)
+    assert segments[0].codes.shape[1] == 16  # one bar: something is heard soon
+
+
+def test_every_frame_has_the_emotion_of_its_own_moment(lara):
+    for segment in lara.stream("solo piano", MOVING, Request(10.0, tempo=120, seed=1)):
+        frames = segment.start_seconds + np.arange(segment.codes.shape[1]) * 0.125
+        assert np.allclose(segment.emotion, MOVING.at(frames, 10.0), atol=1e-6)
+
+
+def test_a_curve_in_beats_follows_the_tempo(lara):
+    curve = Curve(((0, 0, -1), (20, 0, 1)), unit="beats")
+    first = next(iter(lara.stream("solo piano", curve, Request(10.0, tempo=60, seed=1))))
+    assert np.allclose(first.emotion[:, 1], -1 + 2 * np.arange(len(first.emotion)) / 4 / 20, atol=1e-6)
+
+
+def test_the_same_seed_makes_the_same_samples_and_another_does_not(lara):
+    make = lambda seed: lara.generate("solo piano", MOVING, Request(6.0, seed=seed))[0].samples
+    assert np.array_equal(make(3), make(3))
+    assert not np.array_equal(make(3), make(4))
+
+
+def test_making_again_from_a_segment_keeps_those_before_bit_for_bit(lara):
+    request = Request(20.0, tempo=110, seed=5)
+    first = list(lara.stream("solo piano", MOVING, request))
+    again = list(lara.stream("solo piano", MOVING, request, kept=[s.codes for s in first[:2]], seeds={2: 99}))
+    for a, b in zip(first[:2], again[:2], strict=True):
+        assert np.array_equal(a.samples, b.samples) and np.array_equal(a.codes, b.codes)
+    assert not np.array_equal(first[2].codes, again[2].codes) and again[2].seed == 99
+    same = list(lara.stream("solo piano", MOVING, request, kept=[s.codes for s in first[:2]]))
+    assert all(np.array_equal(a.samples, b.samples) for a, b in zip(first, same, strict=True))
+
+
+def test_a_changed_end_of_the_curve_leaves_the_beginning_alone(lara):
+    request = Request(20.0, tempo=110, seed=5)
+    changed = Curve(((0, -0.8, -0.9), (0.7, 0.32, 0.36), (1, -1, -1)), unit="normalized")
+    a, b = (codes_of(lara.stream("solo piano", curve, request)) for curve in (MOVING, changed))
+    assert np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])
+
+
+def test_requested_tempo_metre_and_key_are_in_the_codes(lara):
+    take = lara.stream("solo piano", None, Request(9.0, tempo=120, metre="3/4", tonic=9, seed=0))
+    list(take)
+    piece = take.session.piece
+    assert {bar.tempo_bpm for bar in piece.bars} == {120.0} and {bar.metre for bar in piece.bars} == {"3/4"} and piece.tonic == 9
+    assert len(piece.bars) == 6
+
+
+def test_the_record_is_json_and_its_codes_come_back(lara):
+    take = lara.stream("solo piano", MOVING, Request(5.0, seed=1))
+    codes = codes_of(take)
+    record = json.loads(json.dumps(take.record(), allow_nan=False))
+    assert record["prompt"] == "solo piano" and Curve.from_json(record["curve"]) == MOVING
+    assert all(np.array_equal(unpack_codes(s["codes"]), c) for s, c in zip(record["segments"], codes, strict=True))
+    assert record["soundfont"]["digest"] == lara.codec.soundfont.digest and record["model"]["digest"] == lara.digest
+
+
+def test_progress_rises_to_the_end_and_may_cancel(lara):
+    seen = []
+    lara.generate("solo piano", None, Request(6.0, seed=1), on_progress=seen.append)
+    assert seen == sorted(seen) and 0.7 < seen[-1] <= 1
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(share):
+        if share > 0.2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        lara.generate("solo piano", None, Request(6.0, seed=1), on_progress=cancel)
+
+
+def test_strengths_change_what_is_sampled(lara):
+    make = lambda **s: np.concatenate(codes_of(lara.stream("solo piano", MOVING, Request(6.0, tempo=100, seed=1), Sampling(**s))), axis=1)
+    plain, strong = make(text_strength=1, emotion_strength=1), make(text_strength=1, emotion_strength=6)
+    assert not np.array_equal(plain, strong)
+    grid = LANE["grid"]
+    assert np.array_equal(plain[grid], strong[grid])  # the form is given
+
+
+@pytest.mark.parametrize("packed", [{}, {"shape": [2, 2], "zlib_u16": "AAAA"}, {"shape": [13, 10**9], "zlib_u16": ""}, None, {"shape": [1, 2, 3], "zlib_u16": "eJw="}])
+def test_broken_codes_are_refused(packed):
+    with pytest.raises(ValueError, match="cannot be read"):
+        unpack_codes(packed)
+
+
+def test_packed_codes_are_exact():
+    codes = np.random.default_rng(0).integers(0, 2048, (4, 50))
+    assert np.array_equal(unpack_codes(pack_codes(codes)), codes)
+
+
+def test_segment_seeds_differ_by_seed_and_index():
+    assert len({segment_seed(seed, index) for seed in range(20) for index in range(20)}) == 400
+
+
+def test_models_are_found_by_name_or_path_and_told_apart(tiny_models, tiny_model, tmp_path):
+    assert find_model("tiny", [tiny_models]) == tiny_model == find_model(tiny_model)
+    with pytest.raises(FileNotFoundError, match="tiny"):
+        find_model("nothing", [tiny_models])
+    (tmp_path / "model.safetensors").write_bytes((tiny_model / "model.safetensors").read_bytes())
+    same = fingerprint(tmp_path)
+    assert same == fingerprint(tiny_model)
+    data = bytearray((tmp_path / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(data)
+    assert fingerprint(tmp_path) != same

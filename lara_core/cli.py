@@ -25,7 +25,7 @@ from . import __version__
 
 PITCH_CLASSES = {"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8,
                  "A": 9, "A#": 10, "Bb": 10, "B": 11}
-SUFFIXES = (".wav", ".mid", ".json", ".png")
+BESIDE = (".mid", ".json", ".png")  # what appears beside the WAV
 MAX_TAKES, MAX_SEED = 99, 2 ** 63 - 1
 SAMPLING_OPTIONS = ("text_strength", "emotion_strength", "temperature", "top_p", "top_k")
 FIXED_WHEN_REDONE = ("seconds", "tempo", "metre", "key", "seed")
@@ -157,7 +157,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """What an earlier piece's JSON says. segments: seconds, seed and packed codes of each, as pipeline.Take records them."""
+    """What an earlier piece's JSON says. segments: seed and packed codes of each, as pipeline.Take records them."""
 
     prompt: str
     curve: "Curve | None"
@@ -183,11 +183,13 @@ class Piece:
         try:
             request, curve, tempo = dict(record["request"]), record["curve"], record["request"]["tempo"]
             request["tempo"] = tuple(map(tuple, tempo)) if isinstance(tempo, list) else tempo
-            segments = list(record["segments"])
-            if not all(type(segment["seed"]) is int and 0 <= segment["seed"] <= MAX_SEED for segment in segments):
-                raise ValueError("a segment's seed is not a whole number")
+            segments, font = [{"seed": segment["seed"], "codes": segment["codes"]} for segment in record["segments"]], record["soundfont"]
+            for seed in (request["seed"], *(segment["seed"] for segment in segments)):
+                if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+                    raise ValueError(f"the seed {seed!r:.60} is not a whole number from 0 to {MAX_SEED}")
+            model = {name: str(record["model"][name]) for name in ("name", "digest")}
             return cls(str(record["prompt"]), None if curve is None else Curve.from_json(curve), Request(**request),
-                       dict(record["sampling"]), dict(record["model"]), record["soundfont"], segments)
+                       dict(record["sampling"]), model, None if font is None else dict(font), segments)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or incomplete ({type(error).__name__}: {error}); give the .json file as it was "
                              "written with the piece") from error
@@ -262,25 +264,24 @@ def output_files(args: argparse.Namespace) -> list[Path]:
     wav = check_output_path(args.output)
     takes = [wav] if args.takes == 1 else [wav.with_name(f"{wav.stem}-{n}{wav.suffix}") for n in range(1, args.takes + 1)]
     for take in takes:
-        for suffix in SUFFIXES[1:]:
-            beside = check_output_path(take.with_suffix(suffix), (suffix,))
-            for source in (args.curve, args.soundfont):
-                if source is not None and beside.resolve() == Path(source).resolve():
-                    raise ValueError(f"the output {beside} would replace the file that is read; choose another name")
+        for path in (take, *(take.with_suffix(suffix) for suffix in BESIDE)):
+            check_output_path(path, (".wav", *BESIDE))
+            if args.curve is not None and path.resolve() == args.curve.resolve():
+                raise ValueError(f"the output {path} would replace the curve that is read; choose another name")
     return takes
 
 
 def seeds_of_take(number: int, args: argparse.Namespace, request: "Request", earlier: Piece | None) -> tuple["Request", dict[int, int]]:
     """Take number 0, 1, ... -> its request, and the seeds of single segments.
 
-    A new piece counts its seed up. An earlier one keeps the seed of every segment that is made again, and counts up that of
-    the first of them.
+    A new piece counts its seed up. An earlier one keeps the seed of every segment, and counts up that of the first segment
+    that is made again.
     """
     if earlier is None or args.seed is not None:
         seeds = {} if args.segment_seed is None else {0: args.segment_seed}
         return dataclasses.replace(request, seed=request.seed + number), seeds
     start = args.from_segment or 0
-    seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments) if index >= start}
+    seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)}  # of those that are kept too, for the record
     first = seeds[start] if args.segment_seed is None else args.segment_seed
     return request, seeds | {start: first + number}
 
@@ -344,8 +345,8 @@ def _check_same(lara, earlier: Piece, kept) -> None:
             raise ValueError(f"segment {index} of the earlier piece has {codes.shape[0]} codebooks and codes up to {codes.max()}; the "
                              f"model {lara.name} has {lara.codec.n_codebooks} and codes below {lara.codec.codebook_size}: choose "
                              "the model that made it")
-    if earlier.model.get("digest") != lara.digest:
-        log.warning("the piece was made with other weights (%s, %s); what is made anew will differ.", *map(earlier.model.get, ("name", "digest")))
+    if earlier.model["digest"] != lara.digest:
+        log.warning("the piece was made with other weights (%s, %s); what is made anew will differ.", earlier.model["name"], earlier.model["digest"])
     font = getattr(lara.codec, "soundfont", None)
     if earlier.soundfont is not None and font is not None and earlier.soundfont.get("digest") != font.digest:
         log.warning("the piece was made with the SoundFont %s; it will sound different with %s.", earlier.soundfont.get("name"), font.name)
@@ -370,14 +371,15 @@ def write_take(take, wav: Path) -> None:
         write_atomic(part.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
         joints = [segment["start_seconds"] for segment in take.segments[1:]]
         performer = getattr(take.session, "performer", None)  # bars and tempi, where the codec has them
-        tempo = None if performer is None else (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars])
-        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=performer and performer.beats,
-                   joints_seconds=joints, title=take.prompt, tempo=tempo)
+        tempo, beats = None, None if take.request.tempo is None else take.request.beats_at
+        if performer is not None:
+            tempo, beats = (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars]), performer.beats
+        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=beats, joints_seconds=joints,
+                   title=take.prompt, tempo=tempo)
         if performer is not None:
             _write_midi(part.with_suffix(".mid"), take, joints)
-        for suffix in SUFFIXES:
-            if part.with_suffix(suffix).exists():
-                os.replace(part.with_suffix(suffix), wav.with_suffix(suffix))
+        for made in sorted(Path(folder).iterdir()):
+            os.replace(made, wav.with_name(made.name))
 
 
 def _write_midi(path: Path, take, joints: Sequence[float]) -> None:
@@ -436,7 +438,7 @@ def info(args: argparse.Namespace) -> None:
                      f"{codec.sample_rate_hz} Hz, {codec.channels} channels",
             "SoundFont": "none" if font is None else f"{font.name} ({font.digest}), {font.path}"}
     rows |= {name: _facts(part) for name, part in (("decoder", dataclasses.asdict(config.decoder)), ("codec config", config.codec),
-                                                   ("text", config.text), ("training", config.extra))}
+                                                   ("text", config.text), ("made with", config.extra))}
     for name, value in rows.items():
         print(f"{name:<14}{value}")
     if (folder / CARD).is_file():

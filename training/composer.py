@@ -232,9 +232,11 @@ class Composer:
                         score.notes.append(Note(LANE["comp1"] + w, at + position, min(duration, end - at - position), voices[min(w, len(voices) - 1)]))
             if comp and comp[0][0] + at < start and len(comp) == 1:  # a held chord is struck again when the harmony moves
                 score.notes += [Note(LANE["comp1"] + w, start, end - start, voices[w]) for w in range(min(3, len(voices)))]
-            if "p" in layers:
-                pads = self.voicing(root, quality, 60 + int(round(shift / 2)))
-                score.notes += [Note(LANE["pad1"], start, end - start, pads[-1]), Note(LANE["pad2"], start, end - start, pads[0])]
+            if "p" in layers:  # two voices say the chord: the third, and the seventh or fifth; the root where there is no bass
+                intervals, middle = QUALITIES[quality], 60 + int(round(shift / 2))
+                other = 0 if "b" not in layers else intervals[-1] if len(intervals) > 3 else intervals[2]
+                for lane, interval, centre in (("pad1", intervals[1], middle + 3), ("pad2", other, middle - 3)):
+                    score.notes.append(Note(LANE[lane], start, end - start, nearest([(root + interval) % 12], centre, 40, 84)))
             low = nearest([root], 41 + shift / 2, 30, 54)
             following = spans[i + 1][2] if i + 1 < len(spans) else root
             pitch = {"root": low, "fifth": nearest([(root + QUALITIES[quality][2]) % 12], low + 2, 30, 57), "octave": low + 12,

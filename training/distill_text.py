@@ -51,8 +51,8 @@ LATIN_ONLY = Regex(r"[^\x{20}-\x{24F}]|-")  # other characters and the hyphen pa
 class Settings:
     width: int = 128
     rows: int = 38000  # x (width + 2) bytes is just below 5 MB
-    template_phrases: int = 60000
-    sentences: int = 50000
+    template_phrases: int = 40000
+    sentences: int = 30000
     steps: int = 6000
     batch: int = 512
     learning_rate: float = 1e-3

@@ -1,0 +1,67 @@
+"""The model that ships: it loads by name, follows arousal and valence, plays what the text names, and stays small."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr
+
+from lara_core.affect import Curve
+from lara_core.codec import Request
+from lara_core.codec.score import ROLES
+from lara_core.pipeline import Lara
+
+MODELS = Path(__file__).parents[1] / "models"
+
+
+@pytest.fixture(scope="module")
+def lara():
+    return Lara.load()
+
+
+def piece(lara, text, valence, arousal, seconds=16.0, seed=1):
+    take = lara.stream(text, Curve.constant(valence, arousal), Request(seconds, seed=seed, tonic=0))
+    level = [float(np.sqrt((segment.samples ** 2).mean())) for segment in take]
+    return take.session.piece, np.mean(level)
+
+
+def test_arousal_moves_tempo_and_loudness_at_any_valence(lara):
+    arousal, tempo, level = [], [], []
+    for valence in (-0.7, 0.7):
+        for a in (-0.9, 0.0, 0.9):
+            score, loudness = piece(lara, "solo piano", valence, a)
+            arousal.append(a)
+            tempo.append(np.mean([np.log(bar.tempo_bpm) for bar in score.bars]))
+            level.append(loudness)
+    assert pearsonr(arousal, tempo)[0] > 0.8
+    assert level[2] > 2 * level[0] and level[5] > 2 * level[3]
+
+
+def test_valence_moves_mode(lara):
+    def minor_thirds(valence):
+        score, _ = piece(lara, "string ensemble", valence, 0.2, seconds=24.0)
+        time = np.zeros(12)
+        for note in score.notes:
+            time[note.pitch % 12] += note.duration
+        return time[3] / (time[3] + time[4])  # of the thirds above the tonic C, the minor ones
+
+    assert minor_thirds(-0.8) > 0.8 and minor_thirds(0.8) < 0.2
+
+
+@pytest.mark.parametrize("text, programs", [("solo piano", {0}), ("8-bit video game", {80, 81}), ("music box", {8, 9, 10})])
+def test_the_text_chooses_the_instruments(lara, text, programs):
+    score, _ = piece(lara, text, 0.3, 0.0)
+    lead = [bar.programs[ROLES.index("lead")] for bar in score.bars]
+    assert np.mean([program in programs for program in lead]) > 0.8
+
+
+def test_a_moving_curve_moves_the_tempo_inside_a_piece(lara):
+    take = lara.stream("cinematic orchestra", Curve(((0, 0.3, -0.9), (1, 0.3, 0.9)), unit="normalized"), Request(40.0, seed=2))
+    list(take)
+    bars = take.session.piece.bars
+    assert np.mean([bar.tempo_bpm for bar in bars[-4:]]) > 1.3 * np.mean([bar.tempo_bpm for bar in bars[:3]])
+    assert np.mean([bar.dynamics for bar in bars[-4:]]) > 1.5 + np.mean([bar.dynamics for bar in bars[:3]])
+
+
+def test_shipped_weights_are_small():
+    assert sum(path.stat().st_size for path in MODELS.rglob("*.safetensors")) < 60e6

@@ -413,9 +413,10 @@ def progress(seconds: float, name: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr for what takes longer than a moment; give the function a share from 0 to 1."""
     from tqdm import tqdm
 
-    wait = QUIET_SECONDS[sys.stderr.isatty()]
+    terminal = sys.stderr.isatty()
+    wait = QUIET_SECONDS[terminal]
     layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of music [{elapsed}<{remaining}]"
-    with tqdm(total=seconds, desc=name, delay=wait, mininterval=wait / 20, bar_format=layout, file=sys.stderr) as bar:
+    with tqdm(total=seconds, desc=name, delay=wait, mininterval=0.1 if terminal else wait, bar_format=layout, file=sys.stderr) as bar:
         yield lambda share: bar.update(max(share * seconds - bar.n, 0))
         bar.update(seconds - bar.n)
 

@@ -488,8 +488,9 @@ def test_a_full_disk_while_the_picture_is_written_leaves_the_earlier_piece(piece
 def test_a_real_interrupt_in_the_middle_of_a_long_piece(tiny_model, tmp_path):
     command = [sys.executable, "-m", "lara_core", "generate", "--prompt", "soft piano", "--seconds", "3600", "--model", str(tiny_model),
                "-o", str(tmp_path / "piece.wav")]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a job in the background ignores it
+    until = time.monotonic() + 240
     while not any(path.stat().st_size > 100_000 for path in tmp_path.glob(".lara-*/.piece.wav.*")):  # sound is being written
         assert process.poll() is None and time.monotonic() < until, process.communicate()
         time.sleep(0.1)

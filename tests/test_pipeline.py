@@ -103,12 +103,12 @@ def test_progress_rises_to_the_end_and_may_cancel(lara):
         lara.generate("solo piano", None, Request(6.0, seed=1), on_progress=cancel)
 
 
-def test_strengths_change_what_is_sampled(lara):
+def test_how_tokens_are_drawn_can_be_chosen(lara):
     make = lambda **s: np.concatenate(codes_of(lara.stream("solo piano", MOVING, Request(6.0, tempo=100, seed=1), Sampling(**s))), axis=1)
-    plain, strong = make(text_strength=1, emotion_strength=1), make(text_strength=1, emotion_strength=6)
-    assert not np.array_equal(plain, strong)
+    plain, bold = make(temperature=1.0), make(temperature=3.0)
+    assert not np.array_equal(plain, bold)
     grid = LANE["grid"]
-    assert np.array_equal(plain[grid], strong[grid])  # the form is given
+    assert np.array_equal(plain[grid], bold[grid])  # the form is given
 
 
 @pytest.mark.parametrize("packed", [{}, {"shape": [2, 2], "zlib_u16": "AAAA"}, {"shape": [13, 10**9], "zlib_u16": ""}, None, {"shape": [1, 2, 3], "zlib_u16": "eJw="}])

@@ -96,6 +96,10 @@ def test_a_note_held_over_a_joint_sounds_as_if_there_were_none(codec):
     bars = list(enumerate(piece.bars))
     whole, cut = sound([bars]), sound([bars[:1], bars[1:]])
     assert np.abs(whole - cut).max() < 0.01 * np.abs(whole).max()
+    end = 4 * RATE  # of the second bar: the pad is released there, not cut
+    assert np.abs(whole[:, end:end + RATE // 10]).max() > 0.1 * np.abs(whole[:, end - RATE // 2:end]).max()
+    jumps = np.abs(np.diff(whole)).max(0)
+    assert jumps[end - 3:end + 3].max() < np.quantile(jumps[end - RATE:end], 0.999)
 
 
 def test_the_same_codes_give_identical_samples(codec):

@@ -202,7 +202,7 @@ def test_a_models_config_names_its_encoder(encoder, tmp_path):
 def test_loading_is_quick_and_small():
     start = time.process_time()
     StaticTextEncoder(MODEL)
-    assert time.process_time() - start < 0.3
+    assert time.process_time() - start < 0.5
     assert (MODEL / "text.safetensors").stat().st_size <= 5_000_000
 
 

@@ -211,6 +211,10 @@ class ScoreSession:
     def finish(self) -> np.ndarray:
         """The last notes ring out and fade -> samples [2,T], so that the piece has its exact length."""
         remaining = self.total_samples - self.emitted
+        end_sample = self.emitted + self._fading.shape[1]
+        ended = self._played(self._held, self.position_seconds)  # what sounded at the last bar line is released there
+        self.joiner.push(self._mixed(np.zeros((2, 0), np.float32), ended, end_sample, None), 0)
+        self._held = []
         tail = self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ)
         out = np.zeros((2, remaining), np.float32)
         samples = np.concatenate([self._fading, master(tail)], axis=1)[:, :remaining]

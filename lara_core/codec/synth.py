@@ -39,7 +39,6 @@ MAX_SECONDS = 600.0          # longer material is rendered in segments
 
 _RENDER_RATE_HZ = 48000
 _BLOCKS_PER_SECOND = _RENDER_RATE_HZ // 64
-_GRID_PERIOD = 294           # samples at 44.1 kHz after which the renderer's blocks fall on samples again
 _CHORUS_PERIOD = SAMPLE_RATE_HZ * 5 // 2   # the chorus swings in 2.5 s, a whole number of blocks: segments start in phase
 _VOICES = 64
 _CROWD_RELEASE_SECONDS = 0.5  # reckoned for every note; voices that fade longer are soft, and the first to be taken away
@@ -185,8 +184,7 @@ class Synthesizer:
         missing = {note.channel for note in notes} - set(channels)
         if missing:
             raise ValueError(f"notes play on channel {min(missing)}, which has no Channel settings; give its program.")
-        chorus = any(channels[note.channel].chorus for note in notes)
-        lead = int(start_sample) % (_CHORUS_PERIOD if chorus else _GRID_PERIOD)  # what is rendered before the segment
+        lead = int(start_sample) % _CHORUS_PERIOD  # always: fonts send some instruments to the chorus of their own accord
         out = np.zeros((2, math.ceil(seconds * SAMPLE_RATE_HZ)), np.float32)
         send = np.zeros((1, 0), np.float32)
         for level, part in _parts(notes, channels, self.soundfont):

@@ -48,7 +48,7 @@ def worker(model: str, seconds: float) -> dict:
     again = time.perf_counter()
     next(iter(lara.stream(PROMPT, PRESETS[PRESET], Request(seconds, seed=SEED))))
     return {"load": loaded - begun, "first": heard - loaded, "later": time.perf_counter() - again, "made": ended - loaded,
-            "peak_mb": peak, "digest": digest.hexdigest()}
+            "peak_mb": peak, "digest": digest.hexdigest(), "made_by": [lara.digest, code_digest()]}
 
 
 def peak_mb() -> float:
@@ -59,6 +59,13 @@ def peak_mb() -> float:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def code_digest() -> str:
+    """Of the sources, so that a change in the middle of a measurement is not taken for chance."""
+    import hashlib
+
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "lara_core").rglob("*.py")))).hexdigest()[:16]
 
 
 def measure(model: str, seconds: float) -> dict:
@@ -121,6 +128,8 @@ def main():
         for seconds, group in runs.items():
             print(f"run {number + 1} of {args.repeats}: {seconds} s of music", file=sys.stderr, flush=True)
             group.append(measure(args.model, seconds))
+    if len({str(run["made_by"]) for group in runs.values() for run in group}) > 1:
+        sys.exit("The model or the code was changed during the measurement; measure again.")
     print(f"Model {Path(args.model).name}; {where}. Median (least to most).\n")
     print("| figure | measured | wanted |\n|---|---|---|")
     for row in table(runs):

@@ -29,8 +29,8 @@ class Sampling:
 
     temperature: float = 1.0
     top_k: int = 0  # 0: off
-    top_p: float = 0.95  # 1: off
-    text_strength: float = 2.0
+    top_p: float = 0.98  # 1: off
+    text_strength: float = 1.0
     emotion_strength: float = 2.0
 
     def __post_init__(self):

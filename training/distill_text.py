@@ -250,7 +250,7 @@ def distill(teacher: Teacher, wordnet: Path, output: Path, settings: Settings) -
     first = np.float32(first @ basis * rank_weights(len(first))[:, None])
 
     # what to learn from, and what to measure on
-    common = [piece for piece in known if re.fullmatch("[a-z]{3,}", piece)]
+    common = sorted(piece for piece in known if re.fullmatch("[a-z]{3,}", piece))
     phrases = make_phrases(settings.template_phrases, lexicon, common, settings.seed)
     split_words = [word for word in dictionary if word not in unseen and word not in meanings]
     written = [phrase for phrase, _ in phrases] + split_words + sentences[:settings.sentences] + new

@@ -202,9 +202,10 @@ def _conductor(score: Score, starts, title: str, markers) -> list:
             tempo = bar.tempo_bpm
             events.append((tick, 3, mido.MetaMessage("set_tempo", tempo=min(round(60e6 / tempo), 0xFFFFFF))))
     for quarters, text in markers:
-        if not 0 <= quarters * 4 <= score.frames:
+        if not -0.5 <= quarters * 4 <= score.frames + 0.5:  # half a frame of rounding is forgiven
             raise ValueError(f"The marker {text!r} lies at beat {quarters:g}; the score has beats 0 to {score.frames / 4:g}.")
-        events.append((round(quarters * TICKS_PER_QUARTER), 4, mido.MetaMessage("marker", text=str(text))))
+        tick = int(np.clip(round(quarters * TICKS_PER_QUARTER), 0, score.frames * TICKS_PER_FRAME))
+        events.append((tick, 4, mido.MetaMessage("marker", text=str(text))))
     return events
 
 

@@ -9,7 +9,8 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,28 +114,42 @@ class Take:
         self.segments: list[dict] = []
 
     def __iter__(self) -> Iterator[Segment]:
+        """The first segment comes as soon as it can; every later one is made into sound while the next is sampled."""
+        with ThreadPoolExecutor(1, "lara-sound") as sound:
+            waiting: tuple[Segment, Future] | None = None
+            for segment, render in self._codes():
+                samples = sound.submit(render)
+                if waiting is not None:
+                    yield replace(waiting[0], samples=waiting[1].result())
+                waiting = segment, samples
+                if segment.index == 0 and not segment.is_last:
+                    yield replace(segment, samples=samples.result())
+                    waiting = None
+            last, samples = waiting
+            yield replace(last, samples=np.concatenate([samples.result(), self.session.finish()], axis=1))
+
+    def _codes(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
+        """Segments without their samples, and what renders them."""
         text, text_mask = self.lara.text_encoder.encode([self.prompt])
-        K = self.lara.codec.n_codebooks
-        past_codes, past_emotion = np.zeros((K, 0), np.int64), np.zeros((0, 2), np.float32)
+        no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
+        past_codes, past_emotion = np.zeros((self.lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
         plan = self.session.plan()
         while plan is not None:
             index, start = len(self.segments), self.session.position_seconds
             seed = self.seeds.get(index, segment_seed(self.request.seed, index))
             emotion = self._emotion(plan)
             context = past_codes[:, past_codes.shape[1] - plan.context_frames:]
-            wanted = np.concatenate([past_emotion[len(past_emotion) - plan.context_frames:], emotion])
+            past_emotion = np.concatenate([past_emotion[len(past_emotion) - plan.context_frames:], emotion])
             if index < len(self.kept):
                 codes = np.asarray(self.kept[index], np.int64)
             else:
-                codes = self._sample(text, text_mask, wanted, context, plan, seed)
-            samples = self.session.push(codes)
-            self.segments.append({"start_seconds": start, "seconds": self.session.position_seconds - start, "seed": seed, "codes": pack_codes(codes)})
+                codes = self._sample(text, text_mask, past_emotion, context, plan, seed)
+            render = self.session.push(codes)
+            seconds = self.session.position_seconds - start
+            self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
             past_codes = np.concatenate([context, codes], axis=1)
-            past_emotion = wanted
             plan = self.session.plan()
-            if plan is None:
-                samples = np.concatenate([samples, self.session.finish()], axis=1)
-            yield Segment(index, start, self.segments[-1]["seconds"], seed, codes, emotion, samples, plan is None)
+            yield Segment(index, start, seconds, seed, codes, emotion, no_samples, plan is None), render
 
     def _emotion(self, plan) -> np.ndarray:
         if self.curve is None:

@@ -22,7 +22,7 @@ from .checkpoint import list_models, load_model
 from .codec import Request, load_codec
 from .conditioning import Conditioning
 from .decoder import Decoder
-from .sampling import Sampling, generate
+from .sampling import Sampling, StepWeights, generate
 from .text import check_prompt, load_text_encoder
 
 EMBEDDED = "embedded"
@@ -51,6 +51,7 @@ class Lara:
 
     def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = ""):
         self.name, self.decoder, self.codec, self.text_encoder, self.digest = name, decoder.eval(), codec, text_encoder, digest
+        self.step_weights = StepWeights(self.decoder)
 
     @classmethod
     def load(cls, model: str | Path = EMBEDDED, device: str = "cpu", soundfont: str | Path | None = None,
@@ -169,7 +170,7 @@ class Take:
             if self.on_progress is not None:
                 self.on_progress(min((start + share * done / plan.frames) / self.request.seconds, 1.0))
 
-        codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame)
+        codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame, self.lara.step_weights)
         return codes[0].cpu().numpy()
 
     def record(self) -> dict:

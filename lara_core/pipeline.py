@@ -93,7 +93,7 @@ class Lara:
         """
         track, seconds = _hear(sound)
         if not track.is_music:
-            return Score(seconds, track, remarks=("The predictor hears no music in this (silence, speech or noise), so it gives no emotion.",))
+            return Score(seconds, track, remarks=("The predictor hears no music here (silence, speech or noise), so it gives no emotion.",))
         if curve is None:
             return Score(seconds, track)
         last = _last_seconds(curve, seconds, tempo)
@@ -127,6 +127,10 @@ class Score:
         """One standard deviation of `track.point`, [2]: that of a typical window, for windows of one piece err alike."""
         heard = self.track.uncertainty[~np.isnan(self.track.uncertainty).any(1)]
         return np.sqrt(np.mean(heard ** 2, axis=0)) if len(heard) else np.full(2, np.nan)
+
+    def drawn(self) -> dict:
+        """The options of plot.plot_piece that draw what was measured, none where nothing was."""
+        return {"measured": (self.track.times_seconds, self.track.values), "uncertainty": self.track.uncertainty} if self.track.is_music else {}
 
     def to_dict(self) -> dict:
         """JSON values, four decimals, None for NaN, without the track; `predictor` tells the weights that measured."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .affect import Curve, write_atomic
+from .listener import BLOCK_SECONDS
 from .piece import Piece
 from .pipeline import Lara, Score, json_values
 from .plot import AROUSAL_COLOR, VALENCE_COLOR, EnvelopeMeter, plot_piece
@@ -21,7 +22,6 @@ from .score import DIMENSIONS
 METRICS = {"r": "pearson", "CCC": "concordance", "MAE": "mae", "RMSE": "rmse", "windowed r": "windowed_r", "lag s": "lag_seconds",
            "DTW error": "dtw"}  # as people call them: as score.evaluate_curve does
 ROWS = 12  # of a track in words: a longer one is averaged over even stretches
-BLOCK_SECONDS = 30  # of a file held at once
 PAGE_INCHES, PHONE_INCHES = (9.6, 4.2), (4.8, 4.4)
 
 
@@ -279,8 +279,8 @@ def _summary(pieces: Sequence[Scored]) -> str:
     rows = []
     for number, scored in enumerate(pieces, 1):
         score, evaluation = scored.score, scored.score.evaluation
-        cells = [_bar(score.adherence) if score.track.is_music else "not music"] + [_minus("-" if evaluation is None else _metric(evaluation[name], key))
-                                           for name in DIMENSIONS for key in ("pearson", "mae")]
+        cells = [_bar(score.adherence) if score.track.is_music else "not music"]
+        cells += [_minus("-" if evaluation is None else _metric(evaluation[name], key)) for name in DIMENSIONS for key in ("pearson", "mae")]
         cells += ["–" if math.isnan(value) else _minus(f"{value:+.2f}") for value in score.track.point]
         more = ["", *([" class='more'"] * 4), "", ""]
         rows.append(f"<tr><th scope='row' class='name'><a href='#piece-{number}'>{html.escape(scored.path.name)}</a></th>"

@@ -12,7 +12,8 @@ import logging
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from .codec import Request, load_codec
 from .conditioning import Conditioning
 from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
-from .sampling import Sampling, generate
+from .sampling import Sampling, StepWeights, generate
 from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
 from .text import check_prompt, load_text_encoder
 
@@ -55,6 +56,7 @@ class Lara:
 
     def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = ""):
         self.name, self.decoder, self.codec, self.text_encoder, self.digest = name, decoder.eval(), codec, text_encoder, digest
+        self.step_weights = StepWeights(self.decoder)
 
     @classmethod
     def load(cls, model: str | Path = EMBEDDED, device: str = "cpu", soundfont: str | Path | None = None,
@@ -224,28 +226,42 @@ class Take:
         self.segments: list[dict] = []
 
     def __iter__(self) -> Iterator[Segment]:
+        """The first segment comes as soon as it can; every later one is made into sound while the next is sampled."""
+        with ThreadPoolExecutor(1, "lara-sound") as sound:
+            waiting: tuple[Segment, Future] | None = None
+            for segment, render in self._codes():
+                samples = sound.submit(render)
+                if waiting is not None:
+                    yield replace(waiting[0], samples=waiting[1].result())
+                waiting = segment, samples
+                if segment.index == 0 and not segment.is_last:
+                    yield replace(segment, samples=samples.result())
+                    waiting = None
+            last, samples = waiting
+            yield replace(last, samples=np.concatenate([samples.result(), self.session.finish()], axis=1))
+
+    def _codes(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
+        """Segments without their samples, and what renders them."""
         text, text_mask = self.lara.text_encoder.encode([self.prompt])
-        K = self.lara.codec.n_codebooks
-        past_codes, past_emotion = np.zeros((K, 0), np.int64), np.zeros((0, 2), np.float32)
+        no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
+        past_codes, past_emotion = np.zeros((self.lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
         plan = self.session.plan()
         while plan is not None:
             index, start = len(self.segments), self.session.position_seconds
             seed = self.seeds.get(index, segment_seed(self.request.seed, index))
             emotion = self._emotion(plan)
             context = past_codes[:, past_codes.shape[1] - plan.context_frames:]
-            wanted = np.concatenate([past_emotion[len(past_emotion) - plan.context_frames:], emotion])
+            past_emotion = np.concatenate([past_emotion[len(past_emotion) - plan.context_frames:], emotion])
             if index < len(self.kept):
                 codes = np.asarray(self.kept[index], np.int64)
             else:
-                codes = self._sample(text, text_mask, wanted, context, plan, seed)
-            samples = self.session.push(codes)
-            self.segments.append({"start_seconds": start, "seconds": self.session.position_seconds - start, "seed": seed, "codes": pack_codes(codes)})
+                codes = self._sample(text, text_mask, past_emotion, context, plan, seed)
+            render = self.session.push(codes)
+            seconds = self.session.position_seconds - start
+            self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
             past_codes = np.concatenate([context, codes], axis=1)
-            past_emotion = wanted
             plan = self.session.plan()
-            if plan is None:
-                samples = np.concatenate([samples, self.session.finish()], axis=1)
-            yield Segment(index, start, self.segments[-1]["seconds"], seed, codes, emotion, samples, plan is None)
+            yield Segment(index, start, seconds, seed, codes, emotion, no_samples, plan is None), render
 
     def _emotion(self, plan) -> np.ndarray:
         if self.curve is None:
@@ -265,7 +281,7 @@ class Take:
             if self.on_progress is not None:
                 self.on_progress(min((start + share * done / plan.frames) / self.request.seconds, 1.0))
 
-        codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame)
+        codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame, self.lara.step_weights)
         return codes[0].cpu().numpy()
 
     def record(self) -> dict:

@@ -66,17 +66,26 @@ def composed(seed: int) -> tuple[Score, np.ndarray, list[str]]:
     return score, emotion, captions(rng, style, composer.programs, emotion)
 
 
+def natural_arousal(onsets_per_frame: float) -> float:
+    """The arousal at which the composer would write this many onsets a frame of its own tempo.
+
+    Composed pieces have about 2 ** (1.5 + 1.75 a) onsets a second and 96 * 2 ** (0.62 a) quarter notes a minute: a dense score
+    cannot be calm, nor a chorale furious, whatever its tempo.
+    """
+    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.5) / (1.75 - 0.62)
+
+
 def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.ndarray, list[str]]:
-    """A real score's notes in another performance: the label's arousal sets tempo, dynamics and articulation."""
+    """A real score's notes in another performance: about its natural arousal the label sets tempo, dynamics and articulation."""
     rng = np.random.default_rng(seed)
     score = codes_of.decode(codes)
     major = meta.get("mode", "major") == "major"
-    emotion = draw_curve(rng, len(score.bars), low=(0.1, -1) if major else (-0.9, -1), high=(0.9, 1) if major else (-0.1, 1))
+    onsets = len({n.start for n in score.notes}) / max(score.frames, 1)
+    natural = float(np.clip(natural_arousal(onsets), -0.7, 0.7))  # a performance moves about what the notes are
+    emotion = draw_curve(rng, len(score.bars), low=(0.1 if major else -0.9, natural - 0.3), high=(0.9 if major else -0.1, natural + 0.3))
     emotion[:, 0] = emotion[:, 0].mean() * 0.6 + emotion[:, 0] * 0.4  # the notes' mode does not change, so neither does valence much
     style = STYLES[int(rng.choice([i for i, s in enumerate(STYLES) if s.drums in ("none", "soft", "folk") or s.name in ("orchestra", "choir and organ")]))]
     composer = Composer(style, rng, metre="4/4")
-    onsets = len({n.start for n in score.notes}) / max(score.frames, 1)  # a dense score needs a slower beat for the same arousal
-    composer.tempo_bias += 0.6 * np.log2(0.3 / np.clip(onsets, 0.1, 0.6))
     used = {codes_of.ROLE_OF_LANE[n.lane] for n in score.notes}
     programs = tuple(p if i in used else -1 for i, p in enumerate(composer.programs))
     score.bars = [replace(bar, tempo_bpm=composer.tempo(v, a), articulation=composer.articulation(v, a), swing=False, programs=programs,
@@ -108,15 +117,33 @@ def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> di
             "captions": np.array(json.dumps([c for _, _, c in pieces])), "codec": np.array(json.dumps(codec))}
 
 
+def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Corpora of one codec -> one corpus. Features are left out: they are standardised over the corpus they belong to."""
+    if len({str(part["codec"]) for part in parts}) != 1:
+        raise ValueError("The corpus files hold codes of different codecs; join files of one codec.")
+    begins = np.cumsum([0] + [part["codes"].shape[1] for part in parts])
+    return {"codes": np.concatenate([part["codes"] for part in parts], axis=1), "codec": parts[0]["codec"],
+            "offsets": np.concatenate([[0], *(part["offsets"][1:] + at for part, at in zip(parts, begins))]),
+            "starts": np.concatenate([part["starts"] + at for part, at in zip(parts, begins)]),
+            "emotion": np.concatenate([part["emotion"] for part in parts]),
+            "captions": np.array(json.dumps([caption for part in parts for caption in json.loads(str(part["captions"]))]))}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--pieces", type=int, default=4000, help="composed pieces")
     parser.add_argument("--scores", type=Path, nargs="*", default=[], help="files made by training.scores")
+    parser.add_argument("--add", type=Path, nargs="*", default=[], help="corpus files whose pieces are added")
     parser.add_argument("--repeats", type=int, default=2, help="performances of each real score")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    corpus = build(args.pieces, args.scores, args.repeats, args.seed)
+    parts = [np.load(path) for path in args.add]
+    if args.pieces or args.scores:
+        parts.append(build(args.pieces, args.scores, args.repeats, args.seed))
+    if not parts:
+        parser.error("nothing to put into the corpus: give --pieces, --scores or --add.")
+    corpus = joined(parts)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.output, **corpus)
     hours = corpus["codes"].shape[1] / 8 / 3600

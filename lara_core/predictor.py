@@ -48,7 +48,8 @@ class Track:
 
     `times_seconds` [W] are the middles of the windows; `values` [W, 2] (valence, arousal) and their `uncertainty` [W, 2]
     (one standard deviation) are NaN where `music` [W], the probability that a window is music (0 in a rest), is below one
-    half. `point` [2] is the average over the windows that are music, NaN where most windows with a sound are not.
+    half. `point` [2] is what the heads say of the average of the windows that are music, which is how they were trained; NaN
+    where these are no majority of the windows with a sound.
     """
 
     times_seconds: np.ndarray
@@ -100,10 +101,13 @@ class EmotionPredictor:
         Raises ValueError for a missing or unreadable file and for sound that is shorter than 0.05 s or not finite."""
         heard = hear(source, sample_rate_hz, self.listener)
         music = self._music(heard)
-        values, uncertainty = self.judge(smoothed(heard))
+        features = smoothed(heard)
+        values, uncertainty = self.judge(features)
         values[music < 0.5], uncertainty[music < 0.5] = np.nan, np.nan
         track = Track(heard.times_seconds, values, uncertainty, music, np.full(2, np.nan))
-        return replace(track, point=np.nanmean(values, axis=0)) if track.is_music else track
+        if not track.is_music:
+            return track
+        return replace(track, point=self.judge(features[music >= 0.5].mean(0, keepdims=True))[0][0])
 
     def judge(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [W, D] -> values and standard deviations, both [W, 2]."""

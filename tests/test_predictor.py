@@ -50,7 +50,7 @@ def test_a_track_has_windows_in_order_values_on_the_scale_and_their_average(trac
     heard = track.music >= 0.5
     assert (np.abs(track.values[heard]) <= 1).all() and (track.uncertainty[heard] > 0).all()
     assert np.isnan(track.values[~heard]).all()
-    np.testing.assert_allclose(track.point, track.values[heard].mean(0))
+    np.testing.assert_allclose(track.point, track.values[heard].mean(0), atol=0.03)  # of the average, not the average of values
 
 
 def test_the_same_sound_gives_the_same_track(predictor, music, track):

@@ -106,28 +106,35 @@ def fit_scale(features: np.ndarray, texture: float, harmony: float) -> tuple[np.
     return features.mean(0), np.stack([features.std(0) + 1e-6, np.sqrt(weight)])
 
 
-def fit_head(features: np.ndarray, targets: np.ndarray) -> tuple[dict, dict]:
-    """Features [N, D], targets [N] -> head (numbers) and tensors of the best choice.
+def fit_heads(features: np.ndarray, targets: np.ndarray) -> list[tuple[dict, dict]]:
+    """Features [N, D], targets [N, 2] -> for each dimension the head (numbers) and tensors of its best choice.
 
     Chosen by leave-one-out error in closed form, r_i = alpha_i / inverse_ii (Rasmussen and Williams 2006, equation 5.12),
-    which also sets `spread` so that the leave-one-out errors have the stated deviation.
+    which also sets `spread` so that the leave-one-out errors have the stated deviation. `inverse` is
+    axes diag(shrunk) axes', formed for the best alone.
     """
-    best, least = None, np.inf
+    best, least = [None, None], [np.inf, np.inf]
     for (texture, harmony), share in itertools.product(WEIGHTS, LINEAR):
         centre, scale = fit_scale(features, texture, harmony)
         x = scaled(features, centre, scale)
         powers, axes = np.linalg.eigh(kernel(x, x, {"linear": share, "rbf": 1 - share}))
         for amplitude in AMPLITUDES:
-            inverse = (axes / (amplitude * powers + 1)) @ axes.T
-            weights = inverse.sum(0) / inverse.sum()
-            mean = float(weights @ targets)
-            alpha = inverse @ (targets - mean)
-            residuals = alpha / np.diag(inverse)
-            if (error := (residuals ** 2).mean()) < least:
-                spread = float(np.sqrt((residuals ** 2 * np.diag(inverse)).mean()))
-                head = {"texture": texture, "harmony": harmony, "linear": share * amplitude, "rbf": (1 - share) * amplitude,
-                        "noise": 1.0, "mean": mean, "spread": spread}
-                least, best = error, (head, {"centre": centre, "scale": scale, "alpha": alpha, "inverse": inverse})
+            shrunk = 1 / (amplitude * powers + 1)
+            own = axes ** 2 @ shrunk  # the diagonal of the inverse
+            weights = axes @ (shrunk * axes.sum(0))
+            means = weights @ targets / weights.sum()
+            alphas = axes @ (shrunk[:, None] * (axes.T @ (targets - means)))
+            residuals = alphas / own[:, None]
+            for d, error in enumerate((residuals ** 2).mean(0)):
+                if error < least[d]:
+                    spread = np.sqrt((residuals[:, d] ** 2 * own).mean())
+                    head = {"texture": texture, "harmony": harmony, "linear": share * amplitude, "rbf": (1 - share) * amplitude,
+                            "noise": 1.0, "mean": float(means[d]), "spread": float(spread)}
+                    tensors = {"centre": centre, "scale": scale, "alpha": alphas[:, d], "inverse": (axes, shrunk)}
+                    least[d], best[d] = error, (head, tensors)
+    for _, tensors in best:
+        axes, shrunk = tensors["inverse"]
+        tensors["inverse"] = (axes * shrunk) @ axes.T
     return best
 
 
@@ -162,23 +169,18 @@ def folds_of(groups: list, count: int, seed: int) -> np.ndarray:
     return np.array([fold[group] for group in groups])
 
 
-def validate(clips: list[np.ndarray], targets: np.ndarray, artists: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Ten folds without an artist on both sides, three seeds -> predictions [S, N, 2] and their deviations [S, N, 2].
+def validate(means: np.ndarray, targets: np.ndarray, artists: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Features of clips [N, D] -> ten folds without an artist on both sides, three seeds: predictions [S, N, 2] and their
+    deviations [S, N, 2].
 
-    Everything is fitted within the training folds: scales, weights, kernels, heads. A clip's prediction is the average over
-    its windows, as `track` makes it.
+    Everything is fitted within the training folds: scales, weights, kernels, heads.
     """
-    means = np.stack([rows.mean(0) for rows in clips])
-    predictions, deviations = np.zeros((2, len(SEEDS), len(clips), 2))
-    for s, seed in enumerate(SEEDS):
-        folds = folds_of(artists, FOLDS, seed)
-        for fold, d in tqdm(itertools.product(range(FOLDS), range(2)), total=2 * FOLDS, desc=f"seed {seed}"):
-            train = folds != fold
-            head, t = fit_head(means[train], targets[train, d])
-            examples = scaled(means[train], t["centre"], t["scale"])
-            for i in np.flatnonzero(~train):
-                values, spread = posterior(scaled(clips[i], t["centre"], t["scale"]), examples, head, t["alpha"], t["inverse"])
-                predictions[s, i, d], deviations[s, i, d] = values.mean(), spread.mean()
+    predictions, deviations = np.zeros((2, len(SEEDS), *targets.shape))
+    for (s, seed), fold in tqdm(list(itertools.product(enumerate(SEEDS), range(FOLDS))), desc="validating"):
+        test = folds_of(artists, FOLDS, seed) == fold
+        for d, (head, t) in enumerate(fit_heads(means[~test], targets[~test])):
+            x, examples = (scaled(rows, t["centre"], t["scale"]) for rows in (means[test], means[~test]))
+            predictions[s, test, d], deviations[s, test, d] = posterior(x, examples, head, t["alpha"], t["inverse"])
     return predictions, deviations
 
 
@@ -241,18 +243,17 @@ def main():
     names = sorted(table)
     listener = load_listener(LISTENER, layer=LAYER, hop_seconds=TRAINING_HOP_SECONDS)
     heard = [heard_clip(args.data / "stimuli" / f"{name}.mp3", args.cache / "clips", listener) for name in tqdm(names, desc="hearing")]
-    clips = [smoothed(h) for h in heard]
+    means = np.stack([smoothed(h).mean(0) for h in heard])
     targets, genres, artists = (np.array([table[name][key] for name in names]) for key in ("target", "genre", "artist"))
-    predictions, deviations = validate(clips, targets, artists.tolist())
+    predictions, deviations = validate(means, targets, artists.tolist())
     measured = figures(predictions, deviations, targets, genres)
     levels_db = np.array([h.level_db for h in heard])
     measured["arousal"]["r_with_level"] = np.mean([r_with_level(p[:, 1], levels_db, targets[:, 1]) for p in predictions])
 
-    means = np.stack([rows.mean(0) for rows in clips])
     config = {"kind": "emotion-predictor", "listener": LISTENER, "layer": LAYER, "hop_seconds": HOP_SECONDS, "heads": {}}
     tensors = {"examples": means}
-    for d, name in enumerate(DIMENSIONS):
-        config["heads"][name], t = fit_head(means, targets[:, d])
+    for name, (head, t) in zip(DIMENSIONS, fit_heads(means, targets), strict=True):
+        config["heads"][name] = head
         tensors |= {"centre": t["centre"], f"{name}.scale": t["scale"], f"{name}.alpha": t["alpha"], f"{name}.inverse": t["inverse"]}
     single = [sounding(h) for h in heard]
     other, kinds = not_music(args.cache, listener)

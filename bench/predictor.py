@@ -73,7 +73,7 @@ def robustness(folder: Path, count: int):
                 changes.setdefault(name, []).append(np.abs(predictor.track(sound).point - point))
     for name, rows in changes.items():
         mean, most = np.mean(rows, 0), np.max(rows, 0)
-        print(f"{name:14} n {len(rows)}: valence {mean[0]:.3f} (at most {most[0]:.3f}), arousal {mean[1]:.3f} (at most {most[1]:.3f})", flush=True)
+        print(f"{name:14} n {len(rows)}: valence {mean[0]:.3f} (at most {most[0]:.3f}), arousal {mean[1]:.3f} (at most {most[1]:.3f})")
 
 
 def main():

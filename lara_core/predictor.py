@@ -2,10 +2,10 @@
 
     samples, Audio or file -> one level -> windows of 3 s -> listener + signal descriptors -> heads -> Track
 
-The paper's Figure 1b (arXiv 2510.05875): features of a frozen listener, a sliding window, a regression head, the average
-over windows. Before anything listens, the sound is brought to one level, so loudness cannot pass for arousal. Sound is
-read in pieces of about half a minute; an hour-long file needs no more memory than they do. training/train_predictor.py
-makes the heads.
+The paper's Figure 1b (arXiv 2510.05875): features of a frozen listener, a sliding window, a regression head. But the point
+of a whole clip is judged from averaged features, not averaged from judgements: that is nearer to people's ratings. Before
+anything listens, the sound is brought to one level, so loudness cannot pass for arousal. Sound is read in pieces of about
+half a minute; an hour-long file needs no more memory than they do. training/train_predictor.py makes the heads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ CLIP = 4.0  # standard deviations: nothing odd may pull a value far
 
 FRAME, HOP = 512, 320  # of the spectral descriptors: 50 frames a second
 PITCH_FRAME, PITCH_HOP, LOWEST_PITCH, PITCHES = 4096, 2048, 36, 72  # of the pitch histogram: MIDI 36..107
-TEXTURE = ("centroid", "centroid_std", "flatness", "rolloff", "bass", "flux", "flux_std", "flux_peak", "onset_rate", "tonal", "roughness")
+TEXTURE = ("centroid", "centroid_std", "flatness", "rolloff", "bass", "flux", "flux_std", "flux_peak", "onset_rate", "tonal",
+           "roughness")
 CHORDS = {"major": (0, 4, 7), "minor": (0, 3, 7), "diminished": (0, 3, 6), "augmented": (0, 4, 8), "dominant_7": (0, 4, 7, 10),
           "suspended_4": (0, 5, 7), "minor_7": (0, 3, 7, 10), "major_7": (0, 4, 7, 11)}
 INTERVALS = 6  # semitones 1..6; with their inversions, all there are
@@ -87,7 +88,8 @@ class EmotionPredictor:
             raise ValueError(f"{folder / CONFIG} has kind {config.get('kind')!r}: expected 'emotion-predictor'.")
         tensors = {name: tensor.numpy() for name, tensor in read_tensors(folder).items()}
         width, examples = tensors["centre"].shape[0], tensors["examples"].shape[0]
-        shapes = {"centre": (width,), "examples": (examples, width), "music.centre": (width,), "music.scale": (2, width), "music.weights": (width,)}
+        shapes = {"centre": (width,), "examples": (examples, width), "music.centre": (width,), "music.scale": (2, width),
+                  "music.weights": (width,)}
         for name in DIMENSIONS:
             shapes |= {f"{name}.scale": (2, width), f"{name}.alpha": (examples,), f"{name}.inverse": (examples, examples)}
         wrong = [name for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape]

@@ -36,7 +36,8 @@ TRAINING_HOP_SECONDS = 3.0  # ten windows a clip; about 0.6 CPU-seconds
 WEIGHTS, LINEAR, AMPLITUDES = tuple(itertools.product((0.0, 0.1, 0.2), repeat=2)), (0.0, 0.5), (4.0, 8.0, 16.0, 32.0, 64.0)
 FOLDS, SEEDS = 10, (0, 1, 2)
 RIDGE = 2e-5  # of 'is it music'
-VOICES = ("en-us", "de", "fr-fr", "es+f3", "it+m4", "en-gb+f2", "pl", "cs+f4", "ru", "pt-br+f5", "hi+m2", "tr+f1", "el+m7", "nl+f4", "hu+m5", "en-us+whisper")
+VOICES = ("en-us", "de", "fr-fr", "es+f3", "it+m4", "en-gb+f2", "pl", "cs+f4", "ru", "pt-br+f5", "hi+m2", "tr+f1", "el+m7", "nl+f4",
+          "hu+m5", "en-us+whisper")
 TEXT = ("The rain in the valley had stopped by noon, and forty two people walked along the river to the old mill. "
         "Anna, Roberto, Emil and the others spoke of tomorrow, of the market, and of nothing in particular. ")
 

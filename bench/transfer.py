@@ -33,9 +33,9 @@ def rated_pieces(folder: Path) -> dict[Path, np.ndarray]:
         for name, rater in data["annotations"].items():
             if rater["valence"] and rater["arousal"]:
                 ratings[name.rsplit("_", 1)[0]].append([np.mean(rater[dimension]) for dimension in DIMENSIONS])
-        for name, rows in ratings.items():
-            pieces[folder / "labelled" / "midi" / Path(data["pieces"][name]["midi"]).name] = np.mean(rows, axis=0)
-    return pieces
+        for name in data["pieces"].keys() & ratings.keys():
+            pieces[folder / "labelled" / "midi" / Path(data["pieces"][name]["midi"]).name] = np.mean(ratings[name], axis=0)
+    return {path: pieces[path] for path in sorted(pieces)}
 
 
 def main():

@@ -29,4 +29,4 @@ test: setup
 	$(RUN) -m pytest -q
 
 bench: setup
-	for name in foundation controls; do test ! -f bench/$$name.py || $(RUN) -m bench.$$name || exit 1; done
+	for name in foundation controls predictor; do test ! -f bench/$$name.py || $(RUN) -m bench.$$name || exit 1; done

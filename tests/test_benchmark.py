@@ -256,7 +256,8 @@ def test_a_worker_that_dies_is_told_in_a_sentence_and_what_is_measured_stays(tin
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 def test_workers_do_not_outlive_a_run_that_is_killed(tiny_model, tmp_path):
-    command = [sys.executable, "-m", "lara_core", "bench-emotion", "--model", str(tiny_model), "--grid", "20", "--seconds", "1", "--jobs", "2", "-o", str(tmp_path)]
+    command = [sys.executable, "-m", "lara_core", "bench-emotion", "--model", str(tiny_model), "--grid", "20", "--seconds", "1", "--jobs", "2",
+               "-o", str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
     while not (tmp_path / "pieces.jsonl").exists() and time.monotonic() < until:

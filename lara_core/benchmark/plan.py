@@ -25,6 +25,7 @@ HUMAN_TARGETS = Path(__file__).with_name("human_targets.csv")
 KINDS = ("words", "none", "wavs")  # NAME=KIND:PATH; NAME=PATH alone gives the model the emotion
 WORD_MOMENTS = 5  # equally spaced over a curve, whose nearest words the prompt names in order
 SAME_POINT = 1e-3
+REFERENCE = "reference"  # the system whose pieces are what FAD compares with
 MANIFEST = "manifest.csv"
 MANIFEST_COLUMNS = ("file", "valence", "arousal", "text", "seed", "target", "seconds")
 NOT_HEARD = {"__init__", "__main__", "cli", "benchmark", "plot", "score", "osc", "daw"}  # sources that change no piece
@@ -122,8 +123,9 @@ def read_systems(specs: Sequence[str], model: str) -> list[System]:
         kind, path = (head, rest) if colon and head in KINDS else ("emotion", path)
         if not equals and name in ("model", "words", "none"):
             kind, path = ("emotion" if name == "model" else name), model
-        if not re.fullmatch(r"[\w.+-]{1,40}", name) or not path or name == "reference":
-            raise ValueError(f"the system {spec[:80]!r} is not known; use model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL or NAME=wavs:FOLDER")
+        if not re.fullmatch(r"[\w.+-]{1,40}", name) or not path or name == REFERENCE:
+            raise ValueError(f"the system {spec[:80]!r} is not known; use model, words, none, NAME=MODEL, NAME=words:MODEL, "
+                             "NAME=none:MODEL or NAME=wavs:FOLDER")
         if kind == "wavs" and not Path(path).is_dir():
             raise ValueError(f"the system {name} has no folder {path}; give the folder that holds its sound files and {MANIFEST}")
         earlier = [system for system in systems if system.name == name]
@@ -170,7 +172,7 @@ class Question:
 
         Request(self.seconds)  # the length is one that a piece can have
         for text in self.texts:
-            if not check_prompt(text).strip():
+            if not check_prompt(text):
                 raise ValueError("a text is empty; say in words what to play")
         if not self.texts or len(set(self.texts)) < len(self.texts):
             raise ValueError("--texts names none or one of them twice; give each text once")
@@ -182,7 +184,7 @@ class Question:
 
 
 def make_plan(question: Question, systems: Sequence[System], fad_reference: Path | None = None) -> list[Piece]:
-    """Every piece of every system; those of the system "reference" are the files that FAD compares with."""
+    """Every piece of every system; those of the system REFERENCE are the files that FAD compares with."""
     listener = digest(source_digest(), *predictor_digest(question.predictor))
 
     def job(made_by: Sequence[str], prompt="", curve=None, seed=0, model="", file="") -> Job:
@@ -198,13 +200,16 @@ def make_plan(question: Question, systems: Sequence[System], fad_reference: Path
         made_by = model_digest(str(system.path), question.soundfont)
         for target, text, seed in question.cells():
             prompt = worded(text, target.curve, question.seconds) if system.kind == "words" else text
-            own = job(made_by, prompt, target.curve if system.kind == "emotion" else None, piece_seed(target.name, text, seed), str(system.path))
+            curve = target.curve if system.kind == "emotion" else None
+            own = job(made_by, prompt, curve, piece_seed(target.name, text, seed), str(system.path))
             pieces.append(Piece(system.name, system.replicate, target, text, seed, own))
     if fad_reference is not None:
         files = sorted(f for f in fad_reference.rglob("*") if f.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3") and f.is_file())
         if not files:
             raise ValueError(f"--fad-reference {fad_reference} holds no WAV, FLAC, OGG or MP3 file; give a folder of music")
-        pieces += [Piece("reference", 1, _point(0, 0, str(file.relative_to(fad_reference))), "", 0, job(_stamp(file), file=str(file))) for file in files]
+        for file in files:
+            nothing_asked = _point(0, 0, str(file.relative_to(fad_reference)))
+            pieces.append(Piece(REFERENCE, 1, nothing_asked, "", 0, job(_stamp(file), file=str(file))))
     return pieces
 
 
@@ -252,7 +257,8 @@ def digest(*parts: bytes | str) -> str:
 def source_digest() -> str:
     """Of the sources that a piece or its measurement can depend on."""
     folder = Path(__file__).parent.parent
-    return digest(*(path.read_bytes() for path in sorted(folder.rglob("*.py")) if path.relative_to(folder).parts[0].removesuffix(".py") not in NOT_HEARD))
+    files = (path for path in sorted(folder.rglob("*.py")) if path.relative_to(folder).parts[0].removesuffix(".py") not in NOT_HEARD)
+    return digest(*(path.read_bytes() for path in files))
 
 
 def predictor_digest(folder: str | None) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from .. import score
 from ..affect import write_atomic
 from ..plot import plot_arcs, plot_scatter
 from ..score import DIMENSIONS
-from .plan import Piece
+from .plan import REFERENCE, Piece
 from .run import JOURNAL
 
 LEVELS, RESAMPLES = (0.95, 0.90), 1000
@@ -27,7 +27,6 @@ ASKED, GOT = DIMENSIONS, tuple(f"measured_{name}" for name in DIMENSIONS)
 ARC_MEASURES = ("windowed_r", "pearson", "rmse", "dtw", "lag_seconds", "lag_bars")
 ROW = ("system", "replicate", "target", "text", "seed", "seconds", *ASKED, *GOT, "music", "level_db", "bar_seconds")
 SUMMARY = ("system", "scope", "dimension", "measure", "value", "low_95", "high_95", "low_90", "high_90", "pieces", "targets")
-REFERENCE = "reference"
 NAN = math.nan
 
 
@@ -162,7 +161,8 @@ def _difference(a: str, rows_a: list[dict], b: str, rows_b: list[dict], arcs: bo
             def statistic(asked, got_a, got_b, metric=metric):
                 return metric(asked, got_a) - metric(asked, got_b)
 
-            records.append(head | {"dimension": dimension, "measure": measure} | estimate(statistic, (asked, got_a, got_b), [p[0]["target"] for p in pairs]))
+            records.append(head | {"dimension": dimension, "measure": measure}
+                           | estimate(statistic, (asked, got_a, got_b), [pair[0]["target"] for pair in pairs]))
     for dimension in DIMENSIONS if arcs else ():
         column = f"{dimension}_windowed_r"
         known = [pair for pair in pairs if not math.isnan(pair[0][column] + pair[1][column])]
@@ -204,7 +204,8 @@ def write(folder: Path, pieces: Sequence[Piece], measured: Mapping[str, dict], f
     own = [piece for piece in pieces if piece.system != REFERENCE]
     rows = rows_of(own, measured)
     good, bad = [row for row in rows if not row["problem"]], [row for row in rows if row["problem"]]
-    broken_reference = [f"{p.target.name}: {measured[p.job.key]['problem']}" for p in pieces if p.system == REFERENCE and measured[p.job.key]["problem"]]
+    broken_reference = [f"{piece.target.name}: {problem}" for piece in pieces
+                        if piece.system == REFERENCE and (problem := measured[piece.job.key]["problem"])]
     if not good:
         raise ValueError(f"none of the {len(rows)} pieces could be measured; the first: {bad[0]['problem']}")
     arcs = any(not piece.target.is_point for piece in own)
@@ -232,8 +233,8 @@ def _csv(rows: Sequence[dict], columns: Sequence[str]) -> bytes:
 def _plots(folder: Path, pieces: Sequence[Piece], good: list[dict], measured: Mapping[str, dict], arcs: bool) -> list[str]:
     systems = dict.fromkeys(row["system"] for row in good)
     if not arcs:
-        panels = {name: (*_planes(own), [row["text"] for row in own]) for name in systems if (own := [r for r in good if r["system"] == name])}
-        plot_scatter(folder / "scatter.png", panels)
+        of_system = {name: [row for row in good if row["system"] == name] for name in systems}
+        plot_scatter(folder / "scatter.png", {name: (*_planes(own), [row["text"] for row in own]) for name, own in of_system.items()})
         return ["scatter.png"]
     usable = {row["key"] for row in good}
     for name in systems:
@@ -250,13 +251,14 @@ def _markdown(rows, good, summary, facts, plots, broken_reference, arcs: bool) -
     found = {(r["system"], r["scope"], r["dimension"], r["measure"]): r for r in summary}
     systems = list(dict.fromkeys(row["system"] for row in rows))
     lines = ["# Benchmark: emotion requested and measured", "", *(f"- {name}: `{value}`" for name, value in facts.items()), ""]
-    lines += ["Values with 95 % bootstrap intervals over targets (summary.csv has 90 % too). The predictor brings every piece to one level before it "
-              "listens, so loudness cannot pass for arousal: every arousal figure here is one at equal loudness.", ""]
+    lines += [f"Values with 95 % bootstrap intervals over targets, {RESAMPLES} resamples (summary.csv has 90 % too). The predictor brings every "
+              "piece to one level before it listens, so loudness cannot pass for arousal: every arousal figure here is one at equal loudness.", ""]
     if arcs:
-        columns = [(d, f"{m} {what}") for m in ("windowed_r", "lag_seconds", "lag_bars", "dtw") for d in DIMENSIONS for what in ("median", "q25", "q75")]
-        lines += ["## Arcs: median over pieces [95 %], then quartiles", "", *_table(["system", "n", *(f"{m} {d}" for m in ("windowed r", "lag s", "lag bars (off)", "DTW error") for d in DIMENSIONS)], [
-            [name, _count(good, name, rows), *(f"{_cell_text(found.get((name, 'all', d, a)))}; {_plain(found, name, d, b)} to {_plain(found, name, d, c)}"
-                                       for (d, a), (_, b), (_, c) in zip(columns[::3], columns[1::3], columns[2::3]))] for name in systems])]
+        lines += ["## Arcs: median over pieces [95 %], then quartiles", "",
+                  *_table(["measure", *(f"{name} (n={_count(good, name, rows)})" for name in systems)], [
+                      [f"{d} {m}", *(_median(found, name, d, m) for name in systems)] for m in ARC_MEASURES for d in DIMENSIONS]),
+                  "windowed_r: mean r of 10 s windows; lag_seconds: positive is late; lag_bars: how far off, early or late; dtw: error without "
+                  "timing. The predictor averages over several seconds, so fast turns are measured flatter than they are.", ""]
         lines += ["## Windowed r by arc: median over texts and seeds (valence, arousal)", "", *_by_arc(good, systems)]
     else:
         keys = list(POINT_MEASURES)
@@ -271,12 +273,14 @@ def _markdown(rows, good, summary, facts, plots, broken_reference, arcs: bool) -
     pairs = [r for r in summary if r["scope"] == "paired"]
     if pairs:
         lines += ["## Differences, paired", "", *_table(["systems", "measure", "difference [95 %]", "[90 %]", "n"], [
-            [r["system"], f"{r['dimension']} {r['measure']}", _cell_text(r), _limits(r, 90), f"{r['pieces']} pieces, {r['targets']} targets"] for r in pairs])]
+            [r["system"], f"{r['dimension']} {r['measure']}", _cell_text(r), _limits(r, 90), f"{r['pieces']} pieces, {r['targets']} targets"]
+            for r in pairs])]
     fads = [r for r in summary if r["measure"].startswith("fad")]
     if fads:
         lines += ["## Frechet audio distance on listener features", "", *_table(["system", "measure", "value", "n"], [
             [r["system"], r["measure"], f"{r['value']:.2f}", r["scope"]] for r in fads]),
-            "One row of features a piece, at one level. fad_infinity takes the small-sample bias out; below about twice the width in n it is still too high.", ""]
+            "One row of features a piece, at one level. fad_infinity takes the small-sample bias out; with n below about twice the width it "
+            "is still too high.", ""]
     if broken_reference or len(rows) > len(good):
         lines += [f"## Not measured: {len(rows) - len(good)} of {len(rows)} pieces, {len(broken_reference)} reference files", ""]
         lines += [f"- {row['system']} {row['target']} {row['text']} {row['seed']}: {row['problem']}" for row in rows if row["problem"]]
@@ -313,6 +317,6 @@ def _cell_text(record: dict | None) -> str:
     return "-" if record is None or math.isnan(record["value"]) else f"{record['value']:.2f} {_limits(record, 95)}".strip()
 
 
-def _plain(found: dict, name: str, dimension: str, measure: str) -> str:
-    record = found.get((name, "all", dimension, measure))
-    return "-" if record is None else f"{record['value']:.2f}"
+def _median(found: dict, name: str, dimension: str, measure: str) -> str:
+    median, *quartiles = (found.get((name, "all", dimension, f"{measure} {what}")) for what in ("median", "q25", "q75"))
+    return "-" if median is None else f"{_cell_text(median)}; {' to '.join(format(record['value'], '.2f') for record in quartiles)}"

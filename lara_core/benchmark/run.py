@@ -104,8 +104,12 @@ def read_journal(path: Path) -> dict[str, dict]:
         raise ValueError(f"{path} is damaged ({error}); remove it, or choose another folder") from error
 
 
+def _silent(_seconds: float, _name: str):
+    return contextlib.nullcontext(lambda share: None)
+
+
 def measure_all(pieces: Sequence[Piece], folder: Path, workers: int = 1, ray_address: str | None = None, keep_audio: bool = False,
-        progress: Callable = lambda seconds, name: contextlib.nullcontext(lambda share: None)) -> dict[str, dict]:
+                progress: Callable = _silent) -> dict[str, dict]:
     """Measure what the journal in `folder` lacks or could not measure -> measurements by key.
 
     workers: processes, each with one thread and its own model; 1 stays in this one. ray_address: a Ray cluster instead ("local"
@@ -120,19 +124,24 @@ def measure_all(pieces: Sequence[Piece], folder: Path, workers: int = 1, ray_add
             places.setdefault(piece.job.key, []).append(name)
     todo = {piece.job.key: piece.job for piece in pieces if done.get(piece.job.key, {"problem": "new"})["problem"]
             or not all(path.exists() for path in places.get(piece.job.key, ()))}
-    jobs, cost = sorted(todo.values(), key=lambda job: job.model), {key: job.seconds or SECONDS["grid"] for key, job in todo.items()}
+    if not todo:
+        return done
+    jobs = sorted(todo.values(), key=lambda job: job.model)
+    cost = {job.key: job.seconds or SECONDS["grid"] for job in jobs}  # seconds of music; a file's are not known yet
     if ray_address is not None:
         results = _on_ray(jobs, ray_address, workers, keep_audio)
     else:
         results = _in_processes(jobs, workers, keep_audio) if workers > 1 else (measure(job, keep_audio) for job in jobs)
     total, spent = sum(cost.values()), 0.0
-    with progress(total, "bench-emotion") if jobs else contextlib.nullcontext() as show, contextlib.closing(results):
+    with progress(total, "bench-emotion") as show, contextlib.closing(results):
         for measured, audio in results:
             for path in places.get(measured["key"], ()) if audio else ():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save(path, audio)
+            line = json.dumps(measured, allow_nan=False).encode() + b"\n"
             with open(folder / JOURNAL, "ab", buffering=0) as file:  # one write: whole, or torn at the end
-                file.write(json.dumps(measured, allow_nan=False).encode() + b"\n")
+                if file.write(line) < len(line):
+                    raise OSError(f"{folder / JOURNAL} could not be written, the disk is full; make room and run the same command to go on")
             done[measured["key"]] = measured
             spent += cost[measured["key"]]
             show(spent / total)
@@ -199,4 +208,5 @@ def _on_ray(jobs: Sequence[Job], address: str, workers: int, keep_audio: bool) -
         ray.shutdown()
 
 
-_DEAD = "a worker process died, killed from outside or out of memory; what was measured is kept, run the same command to go on, perhaps with fewer --jobs"
+_DEAD = ("a worker process died, killed from outside or out of memory; what was measured is kept, run the same command to go on, "
+         "perhaps with fewer --jobs")

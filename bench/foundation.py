@@ -7,7 +7,9 @@ busy moment of the machine does not fall on one of them alone.
 """
 
 import argparse
+import itertools
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -52,13 +54,10 @@ def worker(model: str, seconds: float) -> dict:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far, in 10^6 bytes; NaN on Windows, which doesn't count it this way."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+    """Largest resident memory so far of this process and its children together, in 10^6 bytes; NaN where there is no /proc."""
+    processes = ["self", *itertools.chain(*(path.read_text().split() for path in Path("/proc/self/task").glob("*/children")))]
+    peaks = [re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text()) for process in processes if Path("/proc/self/status").is_file()]
+    return sum(int(peak[1]) for peak in peaks) * 1024 / 1e6 if peaks else float("nan")
 
 
 def code_digest() -> str:

@@ -47,18 +47,19 @@ class Sampling:
 
 
 def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tensor, sampling: Sampling,
-             seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None) -> Tensor:
+             seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, weights: "StepWeights | None" = None) -> Tensor:
     """Sample F new frames.
 
     cond: B rows over Fc + F frames. context [B,K,Fc]: the codes before, Fc may be 0. forced [K,F] or [B,K,F]: tokens that
     are given, FREE (-1) where one is to be sampled. seed: one per row, or one number of which row b uses seed + b; the same
     seed gives the same codes on the same machine, whatever the other rows are. on_frame(frames_done) is called after each
-    finished frame and may raise to cancel. Returns codes [B,K,F]. Raises ValueError for shapes or tokens that don't fit.
+    finished frame and may raise to cancel. weights: the decoder's, where they were prepared for many calls. Returns codes [B,K,F].
+    Raises ValueError for shapes or tokens that don't fit.
     """
     plan = _Plan(decoder, cond, context, forced, sampling, seed)
     with torch.inference_mode():
         steps, column = plan.steps, None
-        stepper = Stepper(decoder, plan.rows, plan.end)
+        stepper = Stepper(decoder, plan.rows, plan.end, weights)
         for s in range(plan.first, plan.end):
             if column is None:
                 logits = stepper.prefill(shifted(steps[:, :, :s + 1], decoder.config.codebook_size))
@@ -171,22 +172,43 @@ def _seeds(seed: int | Sequence[int], batch: int) -> list[int]:
     return [int(s) % 2 ** 64 for s in seeds]
 
 
+def fast_linear(weight: Tensor) -> Callable[[Tensor], Tensor]:
+    """x [B,D] -> x @ weight.T, for a few rows on a CPU, where reading the weights is what takes time.
+
+    Weights that are float16 numbers, as a model file stores them, are read as such: half of the bytes and the same products.
+    """
+    exact = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.equal(weight.half().float(), weight)
+    if exact and torch.backends.quantized.engine in ("fbgemm", "x86") and hasattr(torch.ops.quantized, "linear_prepack_fp16"):
+        packed = torch.ops.quantized.linear_prepack_fp16(weight.detach(), None)
+        return lambda x: torch.ops.quantized.linear_dynamic_fp16(x, packed)
+    return lambda x: F.linear(x, weight)
+
+
+class StepWeights:
+    """A decoder's weights as Stepper reads them: one embedding table for all codebooks, and linear maps for few rows."""
+
+    def __init__(self, decoder: Decoder):
+        self.table = torch.cat([embed.weight for embed in decoder.embed])
+        self.blocks = [tuple(fast_linear(linear.weight) for linear in (block.qkv, block.out, block.cross_q, block.cross_out, block.fc1, block.fc2))
+                       for block in decoder.blocks]
+        self.heads = fast_linear(decoder.heads.weight)
+
+
 class Stepper:
     """The decoder's pass for one column at a time, on tensors [R*B,D] and with everything constant prepared.
 
-    Equal to Decoder.hidden and logits with a KVCache (a test holds them together), in about half of the operations: one
-    embedding table for all codebooks, and the text keys and the emotion key of the current frame side by side, so that
-    cross-attention is one call over the paper's [E_text ; E_emo].
+    Equal to Decoder.hidden and logits with a KVCache (a test holds them together), in about half of the operations: the text
+    keys and the emotion key of the current frame lie side by side, so that cross-attention is one call over the paper's
+    [E_text ; E_emo].
     """
 
-    def __init__(self, decoder: Decoder, rows: Conditioning, capacity: int):
+    def __init__(self, decoder: Decoder, rows: Conditioning, capacity: int, weights: StepWeights | None = None):
         config = decoder.config
-        self.decoder, self.n_rows = decoder, len(rows.text)
+        self.decoder, self.n_rows, self.weights = decoder, len(rows.text), weights or StepWeights(decoder)
         self.memory = decoder.memory(rows)
         self.cache = KVCache(config, self.n_rows, capacity, decoder.heads.weight)
-        self.table = torch.cat([embed.weight for embed in decoder.embed])
-        self.positions = decoder.positions_of(0, capacity, like=self.table)
-        self.first_row = torch.arange(config.n_codebooks, device=self.table.device) * (config.codebook_size + 1)
+        self.positions = decoder.positions_of(0, capacity, like=self.weights.table)
+        self.first_row = torch.arange(config.n_codebooks, device=self.weights.table.device) * (config.codebook_size + 1)
         layers, self.bias, self.emotion = self.memory.layers, self.memory.text_bias, None
         cross = torch.stack([torch.stack([layer.text_k, layer.text_v]) for layer in layers])  # [n_layers,2,B,H,L,d]
         if self.memory.emotion_bias is not None:
@@ -211,22 +233,22 @@ class Stepper:
             frame = min(here, self.emotion.shape[4] - 1)  # after the last frame its emotion holds, as in Memory.steps
             self.cross[..., -1, :] = self.emotion[..., frame, :]
             self.bias[..., 0, -1] = self.emotion_bias[..., frame]
-        x = F.embedding(column + self.first_row, self.table).sum(1) + self.positions[here]
+        x = F.embedding(column + self.first_row, self.weights.table).sum(1) + self.positions[here]
         x = x.repeat(rows // len(x), 1)
         own = cache.both[..., here, :].unbind(0)  # per layer [2,R*B,H,d]: where this column's keys and values go
         past = cache.both[..., :here + 1, :].flatten(0, 1).unbind(0)
-        for layer, block in enumerate(decoder.blocks):
+        for layer, (block, (qkv, out, cross_q, cross_out, fc1, fc2)) in enumerate(zip(decoder.blocks, self.weights.blocks)):
             y = F.layer_norm(x, norm_shape, block.self_norm.weight, block.self_norm.bias)
-            qkv = F.linear(y, block.qkv.weight).view(rows, 3, heads, size)
-            own[layer].copy_(qkv[:, 1:].transpose(0, 1))
-            y = F.scaled_dot_product_attention(qkv[:, 0, :, None], past[2 * layer], past[2 * layer + 1])
-            x = torch.addmm(x, y.reshape(rows, width), block.out.weight.t())
+            y = qkv(y).view(rows, 3, heads, size)
+            own[layer].copy_(y[:, 1:].transpose(0, 1))
+            y = F.scaled_dot_product_attention(y[:, 0, :, None], past[2 * layer], past[2 * layer + 1])
+            x = out(y.reshape(rows, width)).add_(x)
             y = F.layer_norm(x, norm_shape, block.cross_norm.weight, block.cross_norm.bias)
-            q = F.linear(y, block.cross_q.weight).view(rows, heads, 1, size)
-            y = F.scaled_dot_product_attention(q, self.cross_layers[2 * layer], self.cross_layers[2 * layer + 1], self.bias)
-            x = torch.addmm(x, y.reshape(rows, width), block.cross_out.weight.t())
+            y = cross_q(y).view(rows, heads, 1, size)
+            y = F.scaled_dot_product_attention(y, self.cross_layers[2 * layer], self.cross_layers[2 * layer + 1], self.bias)
+            x = cross_out(y.reshape(rows, width)).add_(x)
             y = F.layer_norm(x, norm_shape, block.ffn_norm.weight, block.ffn_norm.bias)
-            x = torch.addmm(x, F.gelu(F.linear(y, block.fc1.weight)), block.fc2.weight.t())
+            x = fc2(F.gelu(fc1(y))).add_(x)
         cache.length = here + 1
         y = F.layer_norm(x, norm_shape, decoder.norm.weight, decoder.norm.bias)
-        return F.linear(y, decoder.heads.weight).view(rows, config.n_codebooks, -1)
+        return self.weights.heads(y).view(rows, config.n_codebooks, -1)

@@ -31,7 +31,7 @@ def play(session, codes) -> tuple[list[np.ndarray], list[int]]:
     while (plan := session.plan()) is not None:
         take = np.take(codes, np.arange(at, at + plan.frames) % codes.shape[1], axis=1)
         given = plan.forced >= 0
-        chunks.append(session.push(np.where(given, plan.forced, take)))
+        chunks.append(session.push(np.where(given, plan.forced, take))())
         joints.append(round(session.position_seconds * RATE))
         at += plan.frames
     chunks.append(session.finish())
@@ -90,7 +90,7 @@ def test_a_note_held_over_a_joint_sounds_as_if_there_were_none(codec):
     def sound(cuts):
         from lara_core.codec.score_codec import ScoreSession
         session = ScoreSession(codec, Request(6.0))
-        chunks = [session.sound([(bar, codes[:, 16 * i:16 * i + 16]) for i, bar in cut], 0) for cut in cuts]
+        chunks = [session.sound([(bar, codes[:, 16 * i:16 * i + 16]) for i, bar in cut], 0)() for cut in cuts]
         return np.concatenate([*chunks, session.finish()], axis=1)
 
     bars = list(enumerate(piece.bars))

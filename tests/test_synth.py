@@ -9,8 +9,9 @@ import mido
 import numpy as np
 import pytest
 
-from lara_core.codec import synth
-from lara_core.codec.synth import Channel, PlayedNote, SoundFont, Synthesizer, TailJoiner, find_soundfont, master
+from lara_core.codec import soundfont, synth
+from lara_core.codec.soundfont import SoundFont, find_soundfont
+from lara_core.codec.synth import Channel, PlayedNote, Synthesizer, TailJoiner, master
 
 RATE = synth.SAMPLE_RATE_HZ
 DRY_PIANO = {0: Channel(0, reverb=0)}
@@ -19,7 +20,7 @@ BAND = {0: Channel(73, pan=76, reverb=60), 1: Channel(48, pan=50, reverb=60, cho
 
 @pytest.fixture(scope="module")
 def timgm():
-    return Path(synth.importlib.util.find_spec("pretty_midi").submodule_search_locations[0]) / "TimGM6mb.sf2"
+    return Path(soundfont.importlib.util.find_spec("pretty_midi").submodule_search_locations[0]) / "TimGM6mb.sf2"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def band(timgm):
 
 @pytest.fixture
 def nothing_installed(monkeypatch):
-    monkeypatch.setattr(synth, "_SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(soundfont, "_SYSTEM_FOLDERS", ())
     monkeypatch.delenv("LARA_SOUNDFONT", raising=False)
 
 
@@ -294,7 +295,7 @@ def test_search_order(tmp_path, monkeypatch, nothing_installed, timgm):
     assert find_soundfont() == timgm
     system = tmp_path / "system"
     system.mkdir()
-    monkeypatch.setattr(synth, "_SYSTEM_FOLDERS", (str(tmp_path / "absent"), str(system)))
+    monkeypatch.setattr(soundfont, "_SYSTEM_FOLDERS", (str(tmp_path / "absent"), str(system)))
     write_font(system / "small.sf2")
     assert find_soundfont() == timgm  # only large General MIDI fonts are worth the difference between computers
     large = write_font(system / "FluidR3_GM.sf2")
@@ -322,7 +323,7 @@ def test_unusable_soundfonts_are_named(tmp_path, monkeypatch, nothing_installed,
     (tmp_path / "headless.sf2").write_bytes(timgm.read_bytes().replace(b"shdr", b"none"))
     with pytest.raises(ValueError, match="headless.sf2 cannot be rendered"):
         Synthesizer(SoundFont.load(tmp_path / "headless.sf2")).render([PlayedNote(0, 1, 0, 60, 100)], DRY_PIANO, 1)
-    monkeypatch.setattr(synth.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(soundfont.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="install pretty_midi"):
         find_soundfont()
 

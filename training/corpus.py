@@ -10,6 +10,7 @@ allows.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,15 @@ from lara_core.codec.score import Score
 
 from .composer import Composer
 from .styles import INSTRUMENT_WORDS, MOOD_WORDS, PLACES, STYLES
+
+# What a real score is called, whoever plays it: "solo piano" and the like are left to pieces written for them.
+FAMILY_WORDS = {"chorale": ("chorale", "hymn", "four-part hymn", "baroque chorale", "old church hymn"),
+                "folk": ("fiddle tune", "traditional jig", "reel", "old dance tune", "hornpipe"),
+                "quartet": ("classical chamber music", "haydn quartet", "classical quartet", "chamber music from vienna"),
+                "piano": ("classical sonata", "romantic mazurka", "ragtime", "polonaise"),
+                "ensemble": ("romantic chamber music", "art song", "romantic lied"),
+                "madrigal": ("madrigal", "renaissance madrigal", "renaissance polyphony"),
+                "pop": ("pop song", "pop ballad", "chinese pop ballad", "piano cover of a pop song")}
 
 
 def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1)) -> np.ndarray:
@@ -43,12 +53,12 @@ def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1))
     return np.clip(curve, low, high)
 
 
-def captions(rng: np.random.Generator, style, programs: tuple[int, ...], emotion: np.ndarray) -> list[str]:
-    """Four wordings as a person would type them. A mood word is used only where the whole piece stays near it."""
+def captions(rng: np.random.Generator, words: Sequence[str], programs: tuple[int, ...], emotion: np.ndarray) -> list[str]:
+    """Four wordings as a person would type them; words: for the style. A mood word is used only where the whole piece stays near it."""
     names = [INSTRUMENT_WORDS[p] for p in programs if p in INSTRUMENT_WORDS]
     lead, other = names[0], names[-1 if len(names) < 4 else 3]
-    word = lambda: str(rng.choice(style.words))
-    forms = [word(), word(), f"{lead} and {other}" if lead != other else f"solo {lead}", f"{word()} with {lead}", f"{lead} over {other}",
+    word = lambda: str(rng.choice(words))
+    forms = [word(), word(), f"{lead} and {other}" if lead != other else f"{lead} {word()}", f"{word()} with {lead}", f"{lead} over {other}",
              f"{word()} {rng.choice(PLACES)}", f"{lead}, {word()}", ", ".join(dict.fromkeys(names[:3]))]
     centre, spread = emotion.mean(0), np.abs(emotion - emotion.mean(0)).max()
     moods = [w for words, v, a in MOOD_WORDS for w in words if np.hypot(v - centre[0], a - centre[1]) < 0.42]
@@ -63,20 +73,29 @@ def composed(seed: int) -> tuple[Score, np.ndarray, list[str]]:
     composer = Composer(style, rng)
     emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 20, 24, 32, 40))))
     score = composer.compose(emotion[:, 0], emotion[:, 1])
-    return score, emotion, captions(rng, style, composer.programs, emotion)
+    return score, emotion, captions(rng, style.words, composer.programs, emotion)
+
+
+def natural_arousal(onsets_per_frame: float) -> float:
+    """The arousal at which the composer would write this many onsets a frame of its own tempo.
+
+    Composed pieces have about 2 ** (1.5 + 1.75 a) onsets a second and 96 * 2 ** (0.62 a) quarter notes a minute: a dense score
+    cannot be calm, nor a chorale furious, whatever its tempo.
+    """
+    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.5) / (1.75 - 0.62)
 
 
 def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.ndarray, list[str]]:
-    """A real score's notes in another performance: the label's arousal sets tempo, dynamics and articulation."""
+    """A real score's notes in another performance: about its natural arousal the label sets tempo, dynamics and articulation."""
     rng = np.random.default_rng(seed)
     score = codes_of.decode(codes)
     major = meta.get("mode", "major") == "major"
-    emotion = draw_curve(rng, len(score.bars), low=(0.1, -1) if major else (-0.9, -1), high=(0.9, 1) if major else (-0.1, 1))
+    onsets = len({n.start for n in score.notes}) / max(score.frames, 1)
+    natural = float(np.clip(natural_arousal(onsets), -0.7, 0.7))  # a performance moves about what the notes are
+    emotion = draw_curve(rng, len(score.bars), low=(0.1 if major else -0.9, natural - 0.3), high=(0.9 if major else -0.1, natural + 0.3))
     emotion[:, 0] = emotion[:, 0].mean() * 0.6 + emotion[:, 0] * 0.4  # the notes' mode does not change, so neither does valence much
     style = STYLES[int(rng.choice([i for i, s in enumerate(STYLES) if s.drums in ("none", "soft", "folk") or s.name in ("orchestra", "choir and organ")]))]
     composer = Composer(style, rng, metre="4/4")
-    onsets = len({n.start for n in score.notes}) / max(score.frames, 1)  # a dense score needs a slower beat for the same arousal
-    composer.tempo_bias += 0.6 * np.log2(0.3 / np.clip(onsets, 0.1, 0.6))
     used = {codes_of.ROLE_OF_LANE[n.lane] for n in score.notes}
     programs = tuple(p if i in used else -1 for i, p in enumerate(composer.programs))
     score.bars = [replace(bar, tempo_bpm=composer.tempo(v, a), articulation=composer.articulation(v, a), swing=False, programs=programs,
@@ -85,7 +104,7 @@ def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.nda
     score.notes = [n._replace(pitch=int(np.clip(n.pitch + shift, 0, 127))) for n in score.notes]
     score.chords = [c if c.root < 0 else c._replace(root=(c.root + shift) % 12) for c in score.chords]
     score.tonic = (score.tonic + shift) % 12
-    return score, emotion, captions(rng, style, tuple(p for p in programs if p >= 0), emotion)
+    return score, emotion, captions(rng, FAMILY_WORDS[meta["family"]], tuple(p for p in programs if p >= 0), emotion)
 
 
 def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> dict[str, np.ndarray]:
@@ -108,15 +127,33 @@ def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> di
             "captions": np.array(json.dumps([c for _, _, c in pieces])), "codec": np.array(json.dumps(codec))}
 
 
+def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Corpora of one codec -> one corpus. Features are left out: they are standardised over the corpus they belong to."""
+    if len({str(part["codec"]) for part in parts}) != 1:
+        raise ValueError("The corpus files hold codes of different codecs; join files of one codec.")
+    begins = np.cumsum([0] + [part["codes"].shape[1] for part in parts])
+    return {"codes": np.concatenate([part["codes"] for part in parts], axis=1), "codec": parts[0]["codec"],
+            "offsets": np.concatenate([[0], *(part["offsets"][1:] + at for part, at in zip(parts, begins))]),
+            "starts": np.concatenate([part["starts"] + at for part, at in zip(parts, begins)]),
+            "emotion": np.concatenate([part["emotion"] for part in parts]),
+            "captions": np.array(json.dumps([caption for part in parts for caption in json.loads(str(part["captions"]))]))}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--pieces", type=int, default=4000, help="composed pieces")
     parser.add_argument("--scores", type=Path, nargs="*", default=[], help="files made by training.scores")
+    parser.add_argument("--add", type=Path, nargs="*", default=[], help="corpus files whose pieces are added")
     parser.add_argument("--repeats", type=int, default=2, help="performances of each real score")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    corpus = build(args.pieces, args.scores, args.repeats, args.seed)
+    parts = [np.load(path) for path in args.add]
+    if args.pieces or args.scores:
+        parts.append(build(args.pieces, args.scores, args.repeats, args.seed))
+    if not parts:
+        parser.error("nothing to put into the corpus: give --pieces, --scores or --add.")
+    corpus = joined(parts)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.output, **corpus)
     hours = corpus["codes"].shape[1] / 8 / 3600

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from lara_core.alignment import ProxyNetwork, lara_loss
-from lara_core.checkpoint import save_model
+from lara_core.checkpoint import load_model, save_model
 from lara_core.conditioning import Conditioning
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted, undelay
 from lara_core.text import StaticTextEncoder
@@ -95,6 +95,16 @@ class Trained(torch.nn.Module):
         return loss, per_lane.detach(), alignment.detach()
 
 
+def initial(config: DecoderConfig, folder: Path | None) -> Decoder:
+    """Fresh weights, or those of a model folder; raises ValueError where that model is of another shape."""
+    if folder is None:
+        return Decoder(config)
+    decoder, found = load_model(folder)
+    if found.decoder != config:
+        raise ValueError(f"--init {folder} is a model of another shape ({found.decoder}); give its --width and --layers, and a corpus of its codec.")
+    return decoder.float()
+
+
 def learning_rate(step: int, steps: int, warmup: int, decay: float = 0.3) -> float:
     """Warm up, stay, then fall linearly to zero over the last part of the run."""
     return min((step + 1) / warmup, 1.0, max((steps - step) / (decay * steps), 0.0))
@@ -117,7 +127,7 @@ def train(args: argparse.Namespace) -> None:
     config = DecoderConfig(codec["n_codebooks"], codec["codebook_size"], args.width, args.layers, args.width // 64, 4 * args.width,
                            text.width, tuple(codec["delays"]))
     proxy = ProxyNetwork(args.width, corpus.features.shape[1]) if corpus.features is not None and args.lara > 0 else None
-    model = Trained(Decoder(config), proxy)
+    model = Trained(initial(config, args.init), proxy)
     optimizers = optimizers_for(model, args.lr)
     weights = torch.tensor(codec["loss_weights"], device=accelerator.device)
     step = resume(args.output, model, optimizers, accelerator.device)
@@ -182,6 +192,7 @@ def resume(folder: Path, model: Trained, optimizers, device) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="a file made by training.corpus")
     parser.add_argument("-o", "--output", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--init", type=Path, help="a model folder whose weights a new run begins with")
     parser.add_argument("--text", type=Path, default=Path("models/text"), help="folder of the static text encoder")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=16, help="windows a step and process")

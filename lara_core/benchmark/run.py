@@ -7,7 +7,9 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -193,11 +195,17 @@ def _on_ray(jobs: Sequence[Job], address: str, workers: int, keep_audio: bool) -
         import ray
     except ImportError as error:
         raise ValueError("--ray needs the package ray; install it with: pip install 'lara-gen[ray]'") from error
+    place = re.fullmatch(r"([^/]+):(\d{1,5})", address)
+    if place:  # Ray itself would go on trying for many minutes
+        try:
+            socket.create_connection((place[1], int(place[2])), 5).close()
+        except (OSError, OverflowError) as error:
+            raise ValueError(_NO_RAY.format(address, error)) from error
     where = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(None if address == "local" else address, log_to_driver=False, logging_level="ERROR", **where)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"no Ray cluster answers at {address} ({error}); give host:port of a running one, or local") from error
+        raise ValueError(_NO_RAY.format(address, error)) from error
     try:
         there = ray.remote(num_cpus=1, max_retries=0)(measure)
         most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -208,5 +216,6 @@ def _on_ray(jobs: Sequence[Job], address: str, workers: int, keep_audio: bool) -
         ray.shutdown()
 
 
+_NO_RAY = "no Ray cluster answers at {} ({}); give host:port of a running one, or local"
 _DEAD = ("a worker process died, killed from outside or out of memory; what was measured is kept, run the same command to go on, "
          "perhaps with fewer --jobs")

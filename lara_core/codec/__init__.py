@@ -4,6 +4,7 @@ The decoder sees codes [K,F] and nothing of what they mean; everything that depe
 both codecs (score_codec.ScoreCodec, encodec.EncodecCodec) have in common.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,11 +83,14 @@ class Session(Protocol):
     def plan(self) -> Plan | None:
         """The next segment, or None when the piece is complete."""
 
-    def push(self, codes: np.ndarray) -> np.ndarray:
-        """Codes [K,F] of the planned segment -> the samples [C,T] that are now final."""
+    def push(self, codes: np.ndarray) -> Callable[[], np.ndarray]:
+        """Read the codes [K,F] of the planned segment -> what makes the samples [C,T] that are now final.
+
+        The next segment can be planned at once. Each result is called once, in order, on any one thread.
+        """
 
     def finish(self) -> np.ndarray:
-        """What still sounds; all samples together are exactly request.seconds long."""
+        """After all else, what still sounds; all samples together are exactly request.seconds long."""
 
     @property
     def position_seconds(self) -> float:

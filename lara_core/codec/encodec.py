@@ -194,11 +194,11 @@ class EncodecSession:
         return Plan(np.full((self.codec.n_codebooks, self._planned), -1, np.int64), seconds, beats,
                     min(self.frames, round(CONTEXT_SECONDS * rate)))
 
-    def push(self, codes: np.ndarray) -> np.ndarray:
+    def push(self, codes: np.ndarray) -> Callable[[], np.ndarray]:
         if codes.shape != (self.codec.n_codebooks, self._planned):
             raise ValueError(f"The segment's codes have shape {list(codes.shape)}; the plan asks for [{self.codec.n_codebooks}, {self._planned}].")
         self.frames += codes.shape[1]
-        return self._emit(self.decoder.push(codes))
+        return lambda: self._emit(self.decoder.push(codes))
 
     def finish(self) -> np.ndarray:
         return self._emit(self.decoder.finish())

@@ -5,6 +5,7 @@ a few per cent so that the last bar ends with the piece. A note that still sound
 with its true length when that is known: both sound alike up to the joint, so nothing clicks and nothing is cut.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import numpy as np
 from . import Plan, Request, score
 from .performance import Performer, channel
 from .score import LANE, METRES, Note, Score, ScoreReader, grid_tokens, token_tempo
-from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, SoundFont, Synthesizer, TailJoiner, find_soundfont, master
+from .soundfont import SoundFont, find_soundfont
+from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, TailJoiner, master
+from .synth_process import synthesizer_for
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
 SEGMENT_BARS = 4
@@ -28,7 +31,7 @@ class ScoreCodec:
 
     def __init__(self, soundfont: str | Path | None = None, folder: Path | None = None):
         self.soundfont = SoundFont.load(find_soundfont(soundfont, folder))
-        self.synthesizer = Synthesizer(self.soundfont)
+        self.synthesizer = synthesizer_for(self.soundfont)
 
     def encode(self, piece: Score) -> np.ndarray:
         """Score -> codes uint8 [K,F]."""
@@ -42,7 +45,7 @@ class ScoreCodec:
         for bar in piece.bars:
             bars.append((bar, codes[:, at:at + bar.frames]))
             at += bar.frames
-        return np.concatenate([session.sound(bars, piece.tonic), session.finish()], axis=1)
+        return np.concatenate([session.sound(bars, piece.tonic)(), session.finish()], axis=1)
 
     def session(self, request: Request) -> "ScoreSession":
         return ScoreSession(self, request)
@@ -57,6 +60,7 @@ class ScoreSession:
         self.reader, self.performer, self.joiner = ScoreReader(), Performer(), TailJoiner()
         self.total_samples = round(request.seconds * SAMPLE_RATE_HZ)
         self.emitted = 0
+        self._end_sample = 0  # of what was read; sound follows
         self.model_tempo_bpm = 100.0  # what the model last asked for; the first bar is heard before anything is known
         self._stretch = 1.0  # tempo played / tempo asked for
         self._bars: list[tuple[int, float | None]] = []  # the planned segment: bars left, tempo where it is given
@@ -118,8 +122,8 @@ class ScoreSession:
 
     # -- sound --------------------------------------------------------------------------------------------------------
 
-    def push(self, codes: np.ndarray) -> np.ndarray:
-        """Codes [K,F] of the planned bars -> samples [2,T] up to the end of the last bar."""
+    def push(self, codes: np.ndarray) -> Callable[[], np.ndarray]:
+        """Codes [K,F] of the planned bars -> what renders their samples [2,T], up to the end of the last bar."""
         frames = METRES[self.request.metre][0]
         if codes.shape != (score.K, frames * len(self._bars)):
             raise ValueError(f"The segment's codes have shape {list(codes.shape)}; the plan asks for [{score.K}, {frames * len(self._bars)}].")
@@ -141,17 +145,18 @@ class ScoreSession:
             bars.append((score.Bar(self.request.metre, tempo, bars_left=left), codes[:, i * frames:(i + 1) * frames]))
         return self.sound(bars, self.tonic)
 
-    def sound(self, bars: list[tuple[score.Bar, np.ndarray]], tonic: int) -> np.ndarray:
-        """Read bars (metre, tempo and bars left are those of the Bar) and render what they add -> samples [2,T]."""
+    def sound(self, bars: list[tuple[score.Bar, np.ndarray]], tonic: int) -> Callable[[], np.ndarray]:
+        """Read bars (metre, tempo and bars left are those of the Bar) -> what renders the samples [2,T] they add."""
         reader, performer = self.reader, self.performer
         start_seconds, start_frame, known = self.position_seconds, performer.starts_frames[-1], len(reader.score.notes)
-        start_sample = self.emitted + self._fading.shape[1]
         for bar, codes in bars:
             performer.add(reader.read_bar(codes, bar.metre, tonic, bar.bars_left, bar.tempo_bpm))
         for note in reader.open_notes():
             if note.duration > MAX_HOLD_FRAMES:
                 reader.release(note.lane)
-        end_sample = min(round(self.position_seconds * SAMPLE_RATE_HZ), self.total_samples)
+        start_sample = self._end_sample
+        self._end_sample = max(min(round(self.position_seconds * SAMPLE_RATE_HZ), self.total_samples), start_sample)
+        length = self._end_sample - start_sample
         was_held = {(n.lane, n.start) for n in self._held}
         closed = reader.score.notes[known:]
         self._held = reader.open_notes()
@@ -160,11 +165,15 @@ class ScoreSession:
             fresh += self.performer.play_drums(int(reader.score.drums[start_frame + frame]), start_frame + int(frame))
         ended = self._played([n for n in closed if (n.lane, n.start) in was_held], start_seconds)
         held = self._played(self._held, self.position_seconds + 0.01)
-        length = end_sample - start_sample
-        mix = np.zeros((2, max(length, 0)), np.float32)
-        mix = self._mixed(mix, fresh + ended, start_sample, None)  # with their tails
-        mix = self._mixed(mix, held, start_sample, length)  # the rest of these is rendered when their end is known
-        return self._emit(self.joiner.push(mix, max(length, 0)))
+        settings = self._settings()
+
+        def render() -> np.ndarray:
+            mix = np.zeros((2, length), np.float32)
+            mix = self._mixed(mix, fresh + ended, settings, start_sample, None)  # with their tails
+            mix = self._mixed(mix, held, settings, start_sample, length)  # the rest of these is rendered when their end is known
+            return self._emit(self.joiner.push(mix, length))
+
+        return render
 
     def _played(self, notes: list[Note], at_least_seconds: float = 0.0) -> list[PlayedNote]:
         played = (self.performer.play(note, at_least_seconds, self._channel_of) for note in notes)
@@ -181,14 +190,14 @@ class ScoreSession:
             self._channels[key] = free[0]
         return self._channels[key]
 
-    def _mixed(self, mix: np.ndarray, notes: list[PlayedNote], start_sample: int, cut: int | None) -> np.ndarray:
+    def _mixed(self, mix: np.ndarray, notes: list[PlayedNote], settings: dict[int, Channel], start_sample: int, cut: int | None) -> np.ndarray:
         """Add rendered notes (times in the piece) to a segment that begins at start_sample; cut: nothing beyond so many samples."""
         if not notes:
             return mix
         origin = min(int(min(n.start_seconds for n in notes) * SAMPLE_RATE_HZ), start_sample)
         shifted = [PlayedNote(max(n.start_seconds - origin / SAMPLE_RATE_HZ, 0.0), n.duration_seconds, n.channel, n.pitch, n.velocity) for n in notes]
         tail = TAIL_SECONDS if cut is None else 2 * CUT_FADE_SECONDS  # what is cut away here must not be faded before
-        sound = self.codec.synthesizer.render(shifted, self._settings(), 0.0, origin, tail)[:, start_sample - origin:]
+        sound = self.codec.synthesizer.render(shifted, settings, 0.0, origin, tail)[:, start_sample - origin:]
         sound = sound[:, :cut] if cut is not None else sound
         out = np.zeros((2, max(mix.shape[1], sound.shape[1])), np.float32)
         out[:, :mix.shape[1]] = mix
@@ -211,9 +220,8 @@ class ScoreSession:
     def finish(self) -> np.ndarray:
         """The last notes ring out and fade -> samples [2,T], so that the piece has its exact length."""
         remaining = self.total_samples - self.emitted
-        end_sample = self.emitted + self._fading.shape[1]
         ended = self._played(self._held, self.position_seconds)  # what sounded at the last bar line is released there
-        self.joiner.push(self._mixed(np.zeros((2, 0), np.float32), ended, end_sample, None), 0)
+        self.joiner.push(self._mixed(np.zeros((2, 0), np.float32), ended, self._settings(), self._end_sample, None), 0)
         self._held = []
         tail = self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ)
         out = np.zeros((2, remaining), np.float32)

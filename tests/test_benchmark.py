@@ -332,6 +332,12 @@ def test_a_ray_cluster_gives_the_same_rows(real, tmp_path):
     assert (tmp_path / "results.csv").read_text() == (real / "results.csv").read_text()
 
 
+def test_a_ray_cluster_that_does_not_answer_is_a_sentence(tmp_path, capsys):
+    pytest.importorskip("ray", reason="RAY IS NOT INSTALLED, SO --ray IS NOT TESTED HERE: pip install ray")
+    assert main([*REAL, "--systems", "model", "--ray", "127.0.0.1:1", "-o", str(tmp_path)]) == 2
+    assert "no Ray cluster answers at 127.0.0.1:1" in capsys.readouterr().err
+
+
 def test_ray_that_is_absent_is_a_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*REAL, "--systems", "model", "--ray", "local", "-o", str(tmp_path)]) == 2

@@ -19,7 +19,7 @@ from .synth_process import synthesizer_for
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
 SEGMENT_BARS = 4
-RING_OUT_SECONDS = 2.0  # the last chord may ring so long, where the tempo is ours to choose
+RING_OUT_SECONDS = 2.0  # the last chord rings about so long, where the tempo is ours to choose
 MAX_HOLD_FRAMES = 96  # longer notes are released
 CLOSING_FADE_SECONDS = 0.35
 TAIL_SECONDS = 4.0  # releases and cymbals ring so long behind a segment's last note
@@ -74,6 +74,10 @@ class ScoreSession:
     def position_seconds(self) -> float:
         return self.performer.starts_seconds[-1]
 
+    @property
+    def _ring_out_seconds(self) -> float:
+        return min(RING_OUT_SECONDS, 0.08 * self.request.seconds)
+
     def _bar_seconds(self, tempo_bpm: float) -> float:
         return METRES[self.request.metre][0] * 15.0 / tempo_bpm
 
@@ -99,13 +103,13 @@ class ScoreSession:
             self._bars = [(len(tempi) - i, tempo) for i, tempo in enumerate(tempi[:count])]
             played = tempi[0]
         else:
-            remaining = self.request.seconds - min(RING_OUT_SECONDS, 0.08 * self.request.seconds) - position
-            if done and remaining < 0.5 * self._bar_seconds(self.model_tempo_bpm * self._stretch):
+            remaining = self.request.seconds - self._ring_out_seconds - position
+            if done and (self._bars[-1][0] == 1 or remaining < 0.5 * self._bar_seconds(self.model_tempo_bpm * self._stretch)):
                 return None
             left = max(1, round(remaining / self._bar_seconds(self.model_tempo_bpm)))
-            if left <= count + 1:
-                count = left
-            self._stretch = float(np.clip(left * self._bar_seconds(self.model_tempo_bpm) / max(remaining, 1e-3), 0.8, 1.25)) if done else 1.0
+            if left <= count + 1:  # the last two bars by themselves, when it is known how long those before them lasted
+                count = left if left <= 2 else left - 2
+            self._stretch = float(np.clip(left * self._bar_seconds(self.model_tempo_bpm) / max(remaining, 1e-3), 0.96, 1.04)) if done else 1.0
             self._bars = [(left - i, None) for i in range(min(count, left))]
             played = self.model_tempo_bpm * self._stretch
         frames = METRES[self.request.metre][0]
@@ -135,9 +139,11 @@ class ScoreSession:
             tempi.append(self.model_tempo_bpm)
         if self.request.tempo is None:
             stretch = self._stretch
-            if self._bars[-1][0] == 1:  # the last bars: what remains is theirs
-                remaining = self.request.seconds - min(RING_OUT_SECONDS, 0.08 * self.request.seconds) - self.position_seconds
-                stretch = float(np.clip(sum(map(self._bar_seconds, tempi)) / max(remaining, 1e-3), 0.8, 1.25))
+            if self._bars[-1][0] == 1:  # the last bars: what remains is theirs, and the ring-out gives way before the tempo does
+                natural, ring_out = sum(map(self._bar_seconds, tempi)), self._ring_out_seconds
+                remaining = self.request.seconds - ring_out - self.position_seconds
+                wanted = np.clip(natural, remaining - 0.25 * ring_out, remaining + 0.6 * ring_out)
+                stretch = float(np.clip(natural / max(wanted, 1e-3), 0.8, 1.25))
             tempi = [tempo * stretch for tempo in tempi]
         else:
             tempi = [tempo for _, tempo in self._bars]

@@ -2,10 +2,11 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import emotion, generate, models
+from . import emotion, generate, listen, models, save
 
 NODES = [models.LoadModel, generate.TextPrompt, emotion.EmotionVA, emotion.EmotionCurve, emotion.EmotionPreset, emotion.NamedEmotion,
-         emotion.EmotionFromFloats, emotion.EmotionFromAudio, generate.GenerateMusic, generate.RegenerateSegment, emotion.EmotionToFloats]
+         emotion.EmotionFromFloats, emotion.EmotionFromAudio, generate.GenerateMusic, generate.RegenerateSegment, listen.RankTakes,
+         listen.ScoreEmotion, save.SaveMusic, emotion.EmotionToFloats]
 
 
 class LaraExtension(ComfyExtension):

@@ -5,9 +5,10 @@ Nothing here or beside it imports torch or a model before a node runs.
 
 import concurrent.futures
 import contextlib
+import functools
+import logging
 import math
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ CATEGORY = "LARA-Gen"
 LaraModel, LaraEmotion, LaraPiece = io.Custom("LARA_MODEL"), io.Custom("LARA_EMOTION"), io.Custom("LARA_PIECE")
 PROGRESS_STEPS = 200  # a message to the page for each
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class Made:
@@ -41,6 +44,20 @@ class Made:
         from ..lara_core.audio import Audio
 
         return Audio(np.concatenate([segment.samples for segment in self.segments], axis=1), self.take.lara.codec.sample_rate_hz)
+
+    @functools.cached_property
+    def score(self) -> "Score | None":
+        return self.scored(self.take.curve)
+
+    def scored(self, curve: Curve | None) -> "Score | None":
+        """How closely the sound follows a curve; None where it is too short to be heard."""
+        from ..lara_core.pipeline import Lara
+
+        try:
+            return Lara.score(self.sound, curve, self.take.beats_at)
+        except ValueError as error:
+            log.warning("The take is not measured: %s", error)
+            return None
 
 
 # ---- sound and pictures --------------------------------------------------------------------------------------------
@@ -149,8 +166,3 @@ def one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
 
-
-def as_sentence(text: str) -> str:
-    """Widgets of older workflows may hold anything; say it in one line."""
-    text = " ".join(str(text).split())
-    return text if len(text) <= 300 else text[:299] + "…"

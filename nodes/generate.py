@@ -98,7 +98,8 @@ def result(cls, piece: tuple[Made, ...], measure: bool = True) -> io.NodeOutput:
     audio = audio_of(sounds)
     shown = ui.PreviewAudio(audio, cls=cls).as_dict()
     if measure:
-        shown |= measured_for_page([cancellable(made.score) for made in piece])
+        scores = [cancellable(lambda: made.score) for made in piece]
+        shown |= measured_for_page([score for score in scores if score is not None])
     return io.NodeOutput(audio, piece, ui=shown)
 
 

@@ -1,6 +1,7 @@
-"""The command line: arguments go in; a WAV with its MIDI, JSON and picture comes out, or a table.
+"""The command line: arguments go in; a WAV with its MIDI, JSON and picture comes out, or a table, or a report.
 
     python -m lara_core generate --prompt "solo piano" --preset calm-tense-resolve --seconds 60 -o piece.wav
+    python -m lara_core score piece.wav other.mp3 --report scores.html
 
 Everything that can be wrong is looked at before a model is loaded, and torch is imported after everything that can be judged
 without it. A wrong input is one sentence on stderr and exit code 2; Ctrl-C is exit code 130. A piece's files appear together
@@ -13,20 +14,18 @@ import dataclasses
 import json
 import logging
 import os
-import platform
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from . import __version__
+from .piece import BESIDE, MAX_SEED, Piece, write_take
 
 PITCH_CLASSES = {"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8,
                  "A": 9, "A#": 10, "Bb": 10, "B": 11}
-BESIDE = (".mid", ".json", ".png")  # what appears beside the WAV
-MAX_TAKES, MAX_SEED = 99, 2 ** 63 - 1
+MAX_TAKES = 99
 SAMPLING_OPTIONS = ("text_strength", "emotion_strength", "temperature", "top_p", "top_k")
 FIXED_WHEN_REDONE = ("seconds", "tempo", "metre", "key", "seed")
 QUIET_SECONDS = {True: 2, False: 10}  # a terminal is told after 2 s, a log file less often
@@ -49,8 +48,7 @@ def main(argv: Sequence[str]) -> int:
         if rest and args.command is not train:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.rest = rest
-        args.command(args)
-        return 0
+        return args.command(args) or 0
     except KeyboardInterrupt:
         print("lara: stopped; whatever was not finished is not written.", file=sys.stderr)
         return 130
@@ -112,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     _add_generate(command("generate", generate, "make a piece: WAV, MIDI, JSON and a picture"))
+    _add_score(command("score", score, "measure sound files, and how well they follow a curve"))
     sub = command("info", info, "say what a model is")
     sub.add_argument("model", nargs="?", help="name or folder; without it the embedded model")
     sub.add_argument("--soundfont", type=Path, metavar="SF2")
@@ -121,24 +120,41 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_emotion(sub: argparse.ArgumentParser, description: str) -> None:
+    group = sub.add_argument_group("emotion", description)
+    group.add_argument("--curve", type=Path, metavar="FILE.json", help="breakpoints with unit and interpolation")
+    group.add_argument("--preset", metavar="NAME", help="a ready curve, see `lara emotions`")
+    group.add_argument("--emotion", metavar="WORD", help="an emotion word, see `lara emotions`")
+    group.add_argument("--valence", type=_affect, metavar="V", help="-1 unpleasant to 1 pleasant; 0 if only arousal is given")
+    group.add_argument("--arousal", type=_affect, metavar="A", help="-1 calm to 1 intense; 0 if only valence is given")
+
+
+def _add_score(sub: argparse.ArgumentParser) -> None:
+    add = sub.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
+    _add_emotion(sub, "what was asked for, one of these; without any the curve in the piece's own JSON, where it lies beside it")
+    add("--tempo", type=float, metavar="BPM", help="for a curve in beats")
+    add("--prompt", metavar="TEXT", help="what the text was, for titles and --clap; without it that of the piece's JSON")
+    add("--clap", metavar="FOLDER|HUB/ID", help="also how well sound and text agree, by this CLAP model")
+    add("--json", action="store_true", help="everything as JSON, on the standard output")
+    add("--plot", type=Path, metavar="OUT.png", help="requested and measured over the waveform; OUT-NAME.png for several files")
+    add("--report", type=Path, metavar="OUT.html", help="one page about all files, with their pictures in it")
+
+
 def _add_generate(sub: argparse.ArgumentParser) -> None:
     number = {"type": float, "metavar": "X"}
     add = sub.add_argument
     add("--prompt", metavar="TEXT", help="what to play, in words")
     add("--seconds", type=float, metavar="S", help="exact length")
     add("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="OUT.mid, OUT.json and OUT.png come beside it")
-    group = sub.add_argument_group("emotion", "one of these; without any the model chooses")
-    group.add_argument("--curve", type=Path, metavar="FILE.json", help="breakpoints with unit and interpolation")
-    group.add_argument("--preset", metavar="NAME", help="a ready curve, see `lara emotions`")
-    group.add_argument("--emotion", metavar="WORD", help="an emotion word, see `lara emotions`")
-    group.add_argument("--valence", type=_affect, metavar="V", help="-1 unpleasant to 1 pleasant; 0 if only arousal is given")
-    group.add_argument("--arousal", type=_affect, metavar="A", help="-1 calm to 1 intense; 0 if only valence is given")
+    _add_emotion(sub, "one of these; without any the model chooses")
     group = sub.add_argument_group("music")
     group.add_argument("--tempo", type=float, metavar="BPM", help="exact tempo in quarter notes a minute")
     group.add_argument("--metre", help="4/4 (default), 3/4, 6/8, 2/4 or 5/4")
     group.add_argument("--key", type=_pitch_class, metavar="C..B", help="tonic")
     group.add_argument("--seed", type=_whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
     group.add_argument("--takes", type=_whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
+    group.add_argument("--no-score", action="store_true", help="do not measure what was made")
     group = sub.add_argument_group("model")
     group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`; without it the embedded model")
     group.add_argument("--soundfont", type=Path, metavar="SF2")
@@ -153,46 +169,6 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
 
 
 # ---- generate: what is wanted --------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """What an earlier piece's JSON says. segments: seed and packed codes of each, as pipeline.Take records them."""
-
-    prompt: str
-    curve: "Curve | None"
-    request: "Request"
-    sampling: dict
-    model: dict
-    soundfont: dict | None
-    segments: list[dict]
-
-    @classmethod
-    def read(cls, path: Path) -> "Piece":
-        """Raises ValueError in one sentence, or OSError where there is no such file."""
-        from .affect import Curve
-        from .codec import Request
-
-        try:
-            record = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not JSON ({error}); give the .json file that was written with a piece") from error
-        if not isinstance(record, dict) or record.get("format") != "lara-piece" or record.get("version") != 1:
-            raise ValueError(f"{path} is not the record of a piece that this version can read; give the .json file that was "
-                             "written with a piece")
-        try:
-            request, curve, tempo = dict(record["request"]), record["curve"], record["request"]["tempo"]
-            request["tempo"] = tuple(map(tuple, tempo)) if isinstance(tempo, list) else tempo
-            segments, font = [{"seed": segment["seed"], "codes": segment["codes"]} for segment in record["segments"]], record["soundfont"]
-            for seed in (request["seed"], *(segment["seed"] for segment in segments)):
-                if type(seed) is not int or not 0 <= seed <= MAX_SEED:
-                    raise ValueError(f"the seed {seed!r:.60} is not a whole number from 0 to {MAX_SEED}")
-            model = {name: str(record["model"][name]) for name in ("name", "digest")}
-            return cls(str(record["prompt"]), None if curve is None else Curve.from_json(curve), Request(**request),
-                       dict(record["sampling"]), model, None if font is None else dict(font), segments)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged or incomplete ({type(error).__name__}: {error}); give the .json file as it was "
-                             "written with the piece") from error
 
 
 def asked_curve(args: argparse.Namespace) -> "Curve | None":
@@ -301,6 +277,7 @@ def generate(args: argparse.Namespace) -> None:
         prompt = earlier.prompt if prompt is None else prompt
 
     limit_threads()
+    from . import report
     from .pipeline import EMBEDDED, Lara, find_model, unpack_codes
     from .text import check_prompt
 
@@ -311,14 +288,17 @@ def generate(args: argparse.Namespace) -> None:
     if earlier is not None:
         _check_same(lara, earlier, kept)
 
+    scores = []
     for number, wav in enumerate(outputs):
         own_request, seeds = seeds_of_take(number, args, request, earlier)
         with progress(own_request.seconds, wav.name) as show:
             started = time.perf_counter()
             take = lara.stream(prompt, curve, own_request, sampling, kept, seeds, show)
-            write_take(take, wav)
+            scores.append((wav.name, write_take(take, wav, scored=not args.no_score)))
             took = time.perf_counter() - started
         print(f"{wav}: {own_request.seconds:g} s, seed {own_request.seed}, {own_request.seconds / took:.1f} x real time")
+    if not args.no_score and (len(outputs) > 1 or curve is not None):
+        print(report.ranking(scores))
 
 
 def limit_threads() -> None:
@@ -352,62 +332,6 @@ def _check_same(lara, earlier: Piece, kept) -> None:
         log.warning("the piece was made with the SoundFont %s; it will sound different with %s.", earlier.soundfont.get("name"), font.name)
 
 
-def write_take(take, wav: Path) -> None:
-    """Generate a take into OUT.wav and the files beside it, at constant memory. All of them appear, or none does."""
-    from .affect import write_atomic
-    from .audio import Cue, WavWriter
-    from .plot import EnvelopeMeter, plot_piece
-
-    rate_hz, seconds, meter = take.lara.codec.sample_rate_hz, take.request.seconds, EnvelopeMeter()
-    with tempfile.TemporaryDirectory(dir=wav.parent, prefix=".lara-") as folder:  # the same disk, so that renaming is enough
-        part = Path(folder) / wav.name
-        with WavWriter(part, rate_hz, take.lara.codec.channels) as writer:
-            for segment in take:
-                if segment.index > 0:
-                    writer.add_cue(Cue(min(round(segment.start_seconds * rate_hz), round(seconds * rate_hz)), f"segment {segment.index}"))
-                writer.write(segment.samples)
-                meter.add(segment.samples)
-        record = take.record() | {"written_by": written_by()}
-        write_atomic(part.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
-        joints = [segment["start_seconds"] for segment in take.segments[1:]]
-        performer = getattr(take.session, "performer", None)  # bars and tempi, where the codec has them
-        tempo, beats = None, None if take.request.tempo is None else take.request.beats_at
-        if performer is not None:
-            tempo, beats = (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars]), performer.beats
-        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=beats, joints_seconds=joints,
-                   title=take.prompt, tempo=tempo)
-        if performer is not None:
-            _write_midi(part.with_suffix(".mid"), take, joints)
-        for made in sorted(Path(folder).iterdir()):
-            os.replace(made, wav.with_name(made.name))
-
-
-def _write_midi(path: Path, take, joints: Sequence[float]) -> None:
-    import numpy as np
-
-    from .codec.midi import write_midi
-
-    performer, piece = take.session.performer, take.session.piece
-    frames = np.arange(piece.frames)
-    affect = {}
-    if take.curve is not None:
-        seconds = np.interp(frames, performer.starts_frames, performer.starts_seconds)
-        values = take.curve.at(seconds, take.request.seconds, performer.beats)  # [F,2]
-        affect = {"valence": (frames / 4, values[:, 0]), "arousal": (frames / 4, values[:, 1])}
-    beats = np.clip(performer.beats(np.array(joints, float)), 0, piece.frames / 4)
-    markers = [(round(float(beat) * 4) / 4, f"segment {index}") for index, beat in enumerate(beats, 1)]
-    write_midi(path, piece, take.prompt, markers, **affect)
-
-
-def written_by() -> dict:
-    """What made a file; with the seed and the codes it says what "the same machine" means."""
-    import numpy as np
-    import torch
-
-    return {"program": "lara", "version": __version__, "torch": torch.__version__, "numpy": np.__version__,
-            "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-
-
 @contextlib.contextmanager
 def progress(seconds: float, name: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr for what takes longer than a moment; give the function a share from 0 to 1."""
@@ -419,6 +343,51 @@ def progress(seconds: float, name: str) -> Iterator[Callable[[float], None]]:
     with tqdm(total=seconds, desc=name, delay=wait, mininterval=0.1 if terminal else wait, bar_format=layout, file=sys.stderr) as bar:
         yield lambda share: bar.update(max(share * seconds - bar.n, 0))
         bar.update(seconds - bar.n)
+
+
+# ---- score ---------------------------------------------------------------------------------------------------------
+
+
+def score(args: argparse.Namespace) -> int:
+    """Score every file that can be heard; one sentence for each that cannot -> 2 if there was any, else 0."""
+    from .audio import check_output_path
+
+    curve = asked_curve(args)
+    if args.tempo is not None and not 0 < args.tempo < float("inf"):
+        raise ValueError(f"--tempo is {args.tempo}; give the beats per minute, above 0")
+    if curve is not None and curve.unit == "beats" and args.tempo is None:
+        raise ValueError(f"the curve {args.curve} is in beats; give the tempo with --tempo BPM")
+    for path, suffix in ((args.plot, ".png"), (args.report, ".html")):
+        if path is not None:
+            check_output_path(path, (suffix,))
+    limit_threads()
+    from . import report
+
+    clap = None
+    if args.clap is not None:
+        from .clap import TextAudio
+        clap = TextAudio(args.clap)
+    asked = next((f"{name} {value}" for name, value in (("curve", args.curve), ("preset", args.preset), ("emotion", args.emotion)) if value), "a point")
+    pieces, failed = [], []
+    for path, png in zip(args.files, report.plot_paths(args.plot or Path(".png"), args.files)):
+        try:
+            pieces.append(report.score_file(path, curve, args.tempo, asked if curve else "", args.prompt or "", clap))
+            if args.plot is not None:
+                report.draw(pieces[-1], png, report.envelope(path))
+        except (ValueError, OSError) as error:
+            failed.append((path, sentence(error)))
+            print(f"lara: {sentence(error)}", file=sys.stderr)
+            continue
+        if not args.json:
+            print(report.in_words(pieces[-1]) + "\n")
+    if args.json:
+        told = {"files": [report.as_json(piece) for piece in pieces], "failed": [{"file": str(path), "error": said} for path, said in failed]}
+        print(json.dumps(told, indent=1, allow_nan=False))
+    elif len(pieces) > 1:
+        print(report.ranking([(str(piece.path), piece.score) for piece in pieces]))
+    if args.report is not None:
+        report.write_html(args.report, pieces, failed)
+    return 2 if failed else 0
 
 
 # ---- the other commands --------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
-"""Lara: a text, a curve of valence and arousal and a length go in; segments of music come out as they are finished.
+"""Lara: a text, a curve of valence and arousal and a length go in; segments of music come out as they are finished. Any sound
+goes in, with or without the curve that was asked for; its Score comes out.
 
 Every face (ComfyUI nodes, DAW bridge, command line) calls this and nothing below it.
 """
 
 import base64
+import functools
 import hashlib
 import json
 import logging
@@ -23,7 +25,9 @@ from .checkpoint import list_models, load_model
 from .codec import Request, load_codec
 from .conditioning import Conditioning
 from .decoder import Decoder
+from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
 from .sampling import Sampling, StepWeights, generate
+from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
 from .text import check_prompt, load_text_encoder
 
 EMBEDDED = "embedded"
@@ -91,6 +95,108 @@ class Lara:
         take = self.stream(prompt, curve, request, sampling, **options)
         samples = np.concatenate([segment.samples for segment in take], axis=1)
         return Audio(samples, self.codec.sample_rate_hz), take
+
+    @staticmethod
+    def score(sound: str | Path | Audio, curve: Curve | None = None, tempo: float | Callable[[np.ndarray], np.ndarray] | None = None) -> "Score":
+        """Measure a sound file of any length (at constant memory) or Audio with the shipped predictor; needs no loaded model.
+
+        curve: what was asked for, compared over the time it has in common with the sound; a normalized one stretches. tempo: as
+        `Curve.at` needs it for a curve in beats. Raises ValueError in one sentence for sound that cannot be heard.
+        """
+        track, seconds = _hear(sound)
+        if not track.is_music:
+            return Score(seconds, track, remarks=("The predictor hears no music in this (silence, speech or noise), so it gives no emotion.",))
+        if curve is None:
+            return Score(seconds, track)
+        last = _last_seconds(curve, seconds, tempo)
+        end, measured, remarks = min(last, seconds), _heard_as_music(track, seconds), []
+        if math.isfinite(last) and abs(last - seconds) > STEP_SECONDS:
+            remarks.append(f"The curve lasts {last:.1f} s and the sound {seconds:.1f} s: they are compared over the first {end:.1f} s.")
+        if min(end, measured[0][-1]) - measured[0][0] < 2 * STEP_SECONDS:
+            remarks.append(f"Curve and music share less than {2 * STEP_SECONDS:g} s, too little to compare.")
+            return Score(seconds, track, remarks=tuple(remarks))
+        times = np.linspace(0, end, math.ceil(end / 0.05) + 1)  # finely: evaluate_curve interpolates, also where a curve jumps
+        return Score(seconds, track, evaluate_curve((times, curve.at(times, seconds, tempo)), measured), tuple(remarks))
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What was measured in `seconds` of sound: its `track`; its `evaluation` against the curve as score.evaluate_curve gives it,
+    None where nothing was asked for or comparable; and `remarks`, sentences on what was left out and why."""
+
+    seconds: float
+    track: Track
+    evaluation: dict | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def adherence(self) -> float:
+        """The number to rank by, score.adherence: 1 is exact, 0 is chance. NaN without an evaluation."""
+        return math.nan if self.evaluation is None else self.evaluation["adherence"]
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """One standard deviation of `track.point`, [2]: that of a typical window, for windows of one piece err alike."""
+        heard = self.track.uncertainty[~np.isnan(self.track.uncertainty).any(1)]
+        return np.sqrt(np.mean(heard ** 2, axis=0)) if len(heard) else np.full(2, np.nan)
+
+    def to_dict(self) -> dict:
+        """JSON values, four decimals, None for NaN, without the track; `predictor` tells the weights that measured."""
+        return json_values({
+            "predictor": fingerprint(EMBEDDED_FOLDER), "seconds": self.seconds, "music_share": float(np.mean(self.track.music >= 0.5)),
+            "point": dict(zip(DIMENSIONS, self.track.point)), "uncertainty": dict(zip(DIMENSIONS, self.uncertainty)),
+            "evaluation": self.evaluation, "remarks": self.remarks})
+
+
+def json_values(value):
+    """Dicts, sequences, arrays and numbers -> what JSON can hold: four decimals, None for NaN."""
+    if isinstance(value, Mapping):
+        return {name: json_values(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [json_values(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), 4) if math.isfinite(value) else None
+    return value
+
+
+@functools.cache
+def _predictor() -> EmotionPredictor:
+    return EmotionPredictor.load()
+
+
+def _hear(sound: str | Path | Audio) -> tuple[Track, float]:
+    if isinstance(sound, Audio):
+        return _predictor().track(sound), sound.seconds
+    import soundfile
+
+    try:
+        return _predictor().track(sound), soundfile.info(Path(sound).expanduser()).duration
+    except soundfile.LibsndfileError as error:  # a header that was fine, and then no sound
+        raise ValueError(f"{sound} is damaged or breaks off ({error.error_string.rstrip('.')}); export it again.") from error
+
+
+def _heard_as_music(track: Track, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Times [M] and values [M, 2] of the windows that are music. The first and the last speak for the whole of their 3 s, so
+    they hold to its ends; stretches that are not music in between are bridged."""
+    music = track.music >= 0.5
+    times, values = track.times_seconds[music], track.values[music]
+    first, last = max(times[0] - WINDOW_SECONDS / 2, 0), min(times[-1] + WINDOW_SECONDS / 2, seconds)
+    return np.concatenate([[first], times, [last]]), np.concatenate([values[:1], values, values[-1:]])
+
+
+def _last_seconds(curve: Curve, seconds: float, tempo) -> float:
+    """When the last point of a curve falls; infinity for one that is as long as any sound."""
+    last = curve.points[-1][0]
+    if curve.unit == "normalized" or len(curve.points) == 1:
+        return math.inf
+    if curve.unit == "seconds":
+        return last
+    if not callable(tempo):
+        curve.at(np.zeros(1), seconds, tempo)  # says what is wrong with the tempo
+        return last * 60 / tempo
+    times = np.linspace(0, seconds, 10_000)
+    beats = tempo(times)
+    return float(np.interp(last, beats, times)) if last <= beats[-1] else seconds * last / beats[-1]
 
 
 def fingerprint(folder: Path) -> str:

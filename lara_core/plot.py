@@ -82,17 +82,20 @@ def plot_piece(
     *,
     curve_tempo: float | Callable[[np.ndarray], np.ndarray] | None = None,
     measured: tuple[np.ndarray, np.ndarray] | None = None,
+    uncertainty: np.ndarray | None = None,
     joints_seconds: Sequence[float] = (),
     title: str = "",
     tempo: tuple[np.ndarray, np.ndarray] | None = None,
+    size_inches: tuple[float, float] = SIZE_INCHES,
 ) -> Path:
     """Draw a piece into `path_png` and return the path; a viewer never sees half a file.
 
     `envelope`: `[N, 2]` lowest and highest sample of N equal bins over the whole piece, or `[N]` peaks. `requested` is asked
     for `requested.at(times, duration_seconds, curve_tempo)`, so a curve in beats needs `curve_tempo`; None: nothing was asked.
-    `measured`: times `[M]` in seconds and valence, arousal `[M, 2]`; NaN leaves a gap. `joints_seconds`: where segments meet;
+    `measured`: times `[M]` in seconds and valence, arousal `[M, 2]`; NaN leaves a gap. `uncertainty`: one standard deviation of
+    them, `[M, 2]`, a pale band. `joints_seconds`: where segments meet;
     they are numbered from 0. `tempo`: times `[P]` in seconds and beats per minute `[P]`, each holding until the next, drawn
-    as a strip underneath.
+    as a strip underneath. The legend and the ticks follow the width of `size_inches`.
     Raises ValueError on shapes or numbers that cannot be drawn, and OSError where the file cannot be written.
     """
     path = Path(path_png)
@@ -103,6 +106,8 @@ def plot_piece(
     envelope = _checked_envelope(envelope)
     joints = _finite("joints_seconds", joints_seconds, (None,))
     measured = None if measured is None else _track("measured", measured, (None, 2))
+    if uncertainty is not None:
+        _, uncertainty = _track("measured", (measured[0], uncertainty), (None, 2))
     tempo = None if tempo is None else _track("tempo", tempo, (None,))
     drawn_seconds = np.linspace(0.0, duration_seconds, 2000)
     asked = None if requested is None else requested.at(drawn_seconds, duration_seconds, curve_tempo)  # [F, 2]
@@ -111,7 +116,7 @@ def plot_piece(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
+    figure = Figure(figsize=size_inches, dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     if tempo is None:
         lanes, strip = figure.add_subplot(), None
@@ -119,13 +124,13 @@ def plot_piece(
         lanes, strip = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
     _draw_waveform(lanes, envelope, duration_seconds)
     _draw_joints([lanes] if strip is None else [lanes, strip], joints, duration_seconds)
-    _draw_affect(lanes, drawn_seconds, asked, measured)
+    _draw_affect(lanes, drawn_seconds, asked, measured, uncertainty)
     if strip is not None:
         _draw_tempo(strip, *tempo, duration_seconds)
-    _style_time_axis(lanes if strip is None else strip, duration_seconds)
+    _style_time_axis(lanes if strip is None else strip, duration_seconds, most_ticks=size_inches[0] * 14 / SIZE_INCHES[0])
     # The title heads the legend, because the layout would set a figure title and an outside legend on top of each other.
     legend = figure.legend(
-        *lanes.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=9, labelcolor=INK,
+        *lanes.get_legend_handles_labels(), loc="outside upper left", ncols=4 if size_inches[0] >= SIZE_INCHES[0] / 2 else 2, frameon=False, fontsize=9, labelcolor=INK,
         handlelength=2.6, borderaxespad=0.2, title=_one_line(title) or None, title_fontsize=13, alignment="left",
     )
     legend.get_title().set(parse_math=False, color=INK)  # a title may hold dollar signs
@@ -167,7 +172,7 @@ def _draw_joints(all_axes, joints: np.ndarray, duration_seconds: float) -> None:
             )
 
 
-def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray | None, measured) -> None:
+def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray | None, measured, uncertainty: np.ndarray | None) -> None:
     for column, (name, color) in enumerate((("valence", VALENCE_COLOR), ("arousal", AROUSAL_COLOR))):
         if asked is not None:
             axes.plot(seconds, asked[:, column], color=color, linewidth=2.4, label=f"{name} requested", zorder=3)
@@ -178,6 +183,9 @@ def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray | None, measured) 
             style = few if len(times) <= 80 else many
             within = np.clip(values[:, column], -1, 1)
             axes.plot(times, within, color=color, label=f"{name} measured", zorder=4, **style)
+            if uncertainty is not None:
+                low, high = (values[:, column] + sign * uncertainty[:, column] for sign in (-1, 1))
+                axes.fill_between(times, low, high, color=color, alpha=0.13, linewidth=0, zorder=2)
     axes.axhline(0, color=JOINT_COLOR, linewidth=0.6, zorder=1)
     axes.set_ylim(-1.05, 1.05)
     axes.set_yticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
@@ -204,9 +212,9 @@ def _style_frame(axes) -> None:
         axes.spines[side].set_color(JOINT_COLOR)
 
 
-def _style_time_axis(axes, duration_seconds: float) -> None:
+def _style_time_axis(axes, duration_seconds: float, most_ticks: float) -> None:
     steps = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-    step = next((step for step in steps if duration_seconds / step <= 14), duration_seconds / 10)
+    step = next((step for step in steps if duration_seconds / step <= most_ticks), duration_seconds / 10)
     ticks = np.arange(math.floor(duration_seconds / step + 1e-9) + 1) * step
     axes.set_xlim(0, duration_seconds)
     axes.set_xticks(ticks, [_clock(tick, step) for tick in ticks])

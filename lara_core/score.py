@@ -61,7 +61,11 @@ def rmse(requested: np.ndarray, measured: np.ndarray) -> float:
 
 def adherence(requested: np.ndarray, measured: np.ndarray) -> float:
     """How well points or a track `[N, 2]` do what was asked, in one number to rank by: 1 is exact, 0 is no better than points
-    drawn at random from the whole plane, below 0 is worse than that. Defined for constant requests too.
+    drawn at random from the whole plane, below 0 is worse than that.
+
+    Why this and not a mean of concordances: it is defined, on one scale, for requests that move, that hardly move and that
+    stay, and takes cannot gain by overdoing. Its weakness: being steady at the mean of a request that moves little is nearly
+    right; `evaluate_curve` gives that as "still". Lateness counts as error: see `lag` and `dtw_error` for what it cost.
 
     A mean-square skill score, 1 - MSE / MSE of the reference (Murphy 1988, Monthly Weather Review 116, 2417-2424); a uniform
     point of [-1, 1]^2 misses a request q by |q|^2 + 2/3 on average. For the same request it ranks as RMSE does.
@@ -214,7 +218,8 @@ def evaluate_curve(
 ) -> dict:
     """Adherence of one piece, two tracks compared where both are known; leave out stretches that could not be measured.
 
-    -> {"seconds": compared, "coverage": share of the requested time compared, "n": grid points, "adherence", "dtw" (both
+    -> {"seconds": compared, "coverage": share of the requested time compared, "n": grid points, "adherence", "still" (the
+    adherence of staying at the request's mean, which is the best that music can do without following), "dtw" (both
     dimensions, Euclidean), "valence": {pearson, spearman, concordance, mae, rmse, windowed_r (mean of the windows where it is
     defined), lag_seconds, lag_r, dtw}, "arousal": {...}}. A request that never changes has errors and adherence, and NaN for
     what needs change. Grid points of one piece are not independent: take intervals over pieces, not over these n.
@@ -224,7 +229,8 @@ def evaluate_curve(
     first, last = float(requested[0][0]), float(requested[0][-1])
     shared_seconds = min(last, float(measured[0][-1])) - max(first, float(measured[0][0]))
     result = {"seconds": shared_seconds, "coverage": shared_seconds / (last - first), "n": len(times),
-              "adherence": adherence(asked, got), "dtw": dtw_error(asked, got, step_seconds, band_seconds),
+              "adherence": adherence(asked, got),
+              "still": adherence(asked, np.broadcast_to(asked.mean(0), asked.shape)), "dtw": dtw_error(asked, got, step_seconds, band_seconds),
               **_by_dimension(asked, got)}
     for k, name in enumerate(DIMENSIONS):
         x, y = asked[:, k], got[:, k]

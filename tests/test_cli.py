@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_files_and_takes_count_it_up(piece, tmp_pat
 def takes(monkeypatch) -> list:
     """The takes that would be made; nothing is."""
     begun = []
-    monkeypatch.setattr(cli, "write_take", lambda take, wav: begun.append(take))
+    monkeypatch.setattr(cli, "write_take", lambda take, wav, scored: begun.append(take))
     return begun
 
 

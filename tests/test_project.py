@@ -15,9 +15,10 @@ PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_te
 # Each room may import those before it, and its neighbours in the same row.
 ROWS = (("affect", "audio", "weights"),
         ("codec", "conditioning", "listener", "text", "plot"),
-        ("decoder", "predictor", "score", "alignment"),
+        ("decoder", "predictor", "score", "alignment", "clap"),
         ("sampling", "checkpoint"),
         ("pipeline",),
+        ("piece", "report"),
         ("cli", "osc", "daw", "__main__"))
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms} | {"__init__": -1}  # the version, for everyone
 

@@ -1,0 +1,147 @@
+"""Piece: a take goes in; a WAV with its MIDI, JSON and picture comes out. The JSON goes in; what was asked for comes out."""
+
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import __version__
+
+BESIDE = (".mid", ".json", ".png")  # what appears beside the WAV
+MAX_SEED = 2 ** 63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """What an earlier piece's JSON says. segments: seed and packed codes of each, as pipeline.Take records them."""
+
+    prompt: str
+    curve: "Curve | None"
+    request: "Request"
+    sampling: dict
+    model: dict
+    soundfont: dict | None
+    segments: list[dict]
+    bar_lines: dict | None = None
+
+    @property
+    def beats_at(self) -> Callable | None:
+        """Seconds -> beats of a curve in beats: by the tempo asked for, or where the music chose it, by its bar lines."""
+        import numpy as np
+
+        if self.request.tempo is not None:
+            return self.request.beats_at
+        return None if self.bar_lines is None else lambda seconds: np.interp(seconds, self.bar_lines["seconds"], self.bar_lines["beats"])
+
+    @classmethod
+    def read(cls, path: Path) -> "Piece":
+        """Raises ValueError in one sentence, or OSError where there is no such file."""
+        from .affect import Curve
+        from .codec import Request
+
+        try:
+            record = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not JSON ({error}); give the .json file that was written with a piece") from error
+        if not isinstance(record, dict) or record.get("format") != "lara-piece" or record.get("version") != 1:
+            raise ValueError(f"{path} is not the record of a piece that this version can read; give the .json file that was "
+                             "written with a piece")
+        try:
+            request, curve, tempo = dict(record["request"]), record["curve"], record["request"]["tempo"]
+            request["tempo"] = tuple(map(tuple, tempo)) if isinstance(tempo, list) else tempo
+            segments, font = [{"seed": segment["seed"], "codes": segment["codes"]} for segment in record["segments"]], record["soundfont"]
+            for seed in (request["seed"], *(segment["seed"] for segment in segments)):
+                if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+                    raise ValueError(f"the seed {seed!r:.60} is not a whole number from 0 to {MAX_SEED}")
+            bar_lines = record.get("bar_lines")
+            if bar_lines is not None:
+                bar_lines = {name: [float(value) for value in bar_lines[name]] for name in ("seconds", "beats")}
+                if not bar_lines["beats"] or len(bar_lines["beats"]) != len(bar_lines["seconds"]):
+                    raise ValueError("the bar_lines have no beat for each second")
+            model = {name: str(record["model"][name]) for name in ("name", "digest")}
+            return cls(str(record["prompt"]), None if curve is None else Curve.from_json(curve), Request(**request),
+                       dict(record["sampling"]), model, None if font is None else dict(font), segments, bar_lines)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged or incomplete ({type(error).__name__}: {error}); give the .json file as it was "
+                             "written with the piece") from error
+
+
+def write_take(take, wav: Path, scored: bool = True) -> "Score | None":
+    """Generate a take into OUT.wav and the files beside it, at constant memory. All of them appear, or none does.
+
+    scored: measure the sound, draw what was measured, and keep the Score in the record -> the Score. Nothing that is wrong
+    with the sound stops the piece: the record then says why it has no figures, and None comes back.
+    """
+    from .affect import write_atomic
+    from .audio import Cue, WavWriter
+    from .plot import EnvelopeMeter, plot_piece
+
+    rate_hz, seconds, meter = take.lara.codec.sample_rate_hz, take.request.seconds, EnvelopeMeter()
+    with tempfile.TemporaryDirectory(dir=wav.parent, prefix=".lara-") as folder:  # the same disk, so that renaming is enough
+        part = Path(folder) / wav.name
+        with WavWriter(part, rate_hz, take.lara.codec.channels) as writer:
+            for segment in take:
+                if segment.index > 0:
+                    writer.add_cue(Cue(min(round(segment.start_seconds * rate_hz), round(seconds * rate_hz)), f"segment {segment.index}"))
+                writer.write(segment.samples)
+                meter.add(segment.samples)
+        joints = [segment["start_seconds"] for segment in take.segments[1:]]
+        performer = getattr(take.session, "performer", None)  # bars and tempi, where the codec has them
+        tempo, beats = None, None if take.request.tempo is None else take.request.beats_at
+        if performer is not None:
+            tempo, beats = (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars]), performer.beats
+        record, score, measured = take.record() | {"written_by": written_by()}, None, {}
+        if performer is not None and take.curve is not None and take.curve.unit == "beats" and take.request.tempo is None:
+            record["bar_lines"] = {"seconds": list(map(float, performer.starts_seconds)), "beats": [frame / 4 for frame in performer.starts_frames]}
+        if scored:
+            score, record["score"] = _measured(part, take.curve, beats)
+        if score is not None:
+            measured = {"measured": (score.track.times_seconds, score.track.values), "uncertainty": score.track.uncertainty}
+        write_atomic(part.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
+        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=beats, joints_seconds=joints,
+                   title=take.prompt, tempo=tempo, **measured)
+        if performer is not None:
+            _write_midi(part.with_suffix(".mid"), take, joints)
+        for made in sorted(Path(folder).iterdir()):
+            os.replace(made, wav.with_name(made.name))
+    return score
+
+
+def _measured(wav: Path, curve: "Curve | None", beats) -> tuple["Score | None", dict]:
+    """The Score of a file and what the record says of it."""
+    from .pipeline import Lara
+
+    try:
+        score = Lara.score(wav, curve, beats)
+    except ValueError as error:  # too short to be heard
+        return None, {"remarks": [str(error)]}
+    return score, score.to_dict()
+
+
+def _write_midi(path: Path, take, joints: Sequence[float]) -> None:
+    import numpy as np
+
+    from .codec.midi import write_midi
+
+    performer, piece = take.session.performer, take.session.piece
+    frames = np.arange(piece.frames)
+    affect = {}
+    if take.curve is not None:
+        seconds = np.interp(frames, performer.starts_frames, performer.starts_seconds)
+        values = take.curve.at(seconds, take.request.seconds, performer.beats)  # [F,2]
+        affect = {"valence": (frames / 4, values[:, 0]), "arousal": (frames / 4, values[:, 1])}
+    beats = np.clip(performer.beats(np.array(joints, float)), 0, piece.frames / 4)
+    markers = [(round(float(beat) * 4) / 4, f"segment {index}") for index, beat in enumerate(beats, 1)]
+    write_midi(path, piece, take.prompt, markers, **affect)
+
+
+def written_by() -> dict:
+    """What made a file; with the seed and the codes it says what "the same machine" means."""
+    import numpy as np
+    import torch
+
+    return {"program": "lara", "version": __version__, "torch": torch.__version__, "numpy": np.__version__,
+            "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from . import __version__
@@ -69,9 +69,10 @@ class Piece:
                              "written with the piece") from error
 
 
-def write_take(take, wav: Path, scored: bool = True) -> "Score | None":
+def write_take(take, wav: Path, scored: bool = True, segments: "Iterable[Segment] | None" = None) -> "Score | None":
     """Generate a take into OUT.wav and the files beside it, at constant memory. All of them appear, or none does.
 
+    segments: those of a take that is finished, which is then only written.
     scored: measure the sound, draw what was measured, and keep the Score in the record -> the Score. Nothing that is wrong
     with the sound stops the piece: the record then says why it has no figures, and None comes back.
     """
@@ -83,7 +84,7 @@ def write_take(take, wav: Path, scored: bool = True) -> "Score | None":
     with tempfile.TemporaryDirectory(dir=wav.parent, prefix=".lara-") as folder:  # the same disk, so that renaming is enough
         part = Path(folder) / wav.name
         with WavWriter(part, rate_hz, take.lara.codec.channels) as writer:
-            for segment in take:
+            for segment in take if segments is None else segments:
                 if segment.index > 0:
                     writer.add_cue(Cue(min(round(segment.start_seconds * rate_hz), round(seconds * rate_hz)), f"segment {segment.index}"))
                 writer.write(segment.samples)

@@ -140,6 +140,14 @@ class Score:
         heard = self.track.uncertainty[~np.isnan(self.track.uncertainty).any(1)]
         return np.sqrt(np.mean(heard ** 2, axis=0)) if len(heard) else np.full(2, np.nan)
 
+    def curve(self) -> Curve:
+        """What was heard, as a normalized curve. Raises ValueError where no music was."""
+        if not self.track.is_music:
+            raise ValueError(" ".join(self.remarks))
+        music = self.track.music >= 0.5
+        points = np.column_stack([self.track.times_seconds[music] / self.seconds, self.track.values[music]])
+        return Curve(tuple(map(tuple, points.tolist())), "normalized", "smooth")
+
     def to_dict(self) -> dict:
         """JSON values, four decimals, None for NaN, without the track; `predictor` tells the weights that measured."""
         return json_values({
@@ -316,6 +324,12 @@ class Take:
         codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame, self.lara.step_weights)
         return codes[0].cpu().numpy()
 
+    @property
+    def beats_at(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Seconds -> beats, as a curve in beats needs it: by the bars that were played, or by the tempo asked for."""
+        performer = getattr(self.session, "performer", None)
+        return performer.beats if performer is not None else None if self.request.tempo is None else self.request.beats_at
+
     def continued(self, seconds: float, curve: Curve | None, seed: int) -> tuple[Request, Curve | None, list[np.ndarray], dict[int, int]]:
         """What makes a piece that begins as this finished one and goes on for `seconds` more: its Request, Curve, kept codes and
         seeds. All segments but the last are kept, for that one ends the piece; bars keep their tempo. curve: of what is added;
@@ -328,17 +342,16 @@ class Take:
                           tonic=getattr(self.session, "tonic", self.request.tonic))
         kept = [unpack_codes(segment["codes"]) for segment in self.segments[:-1]]
         if curve is not None or self.curve is not None:
-            curve = self._joined(curve, seconds, performer, request)
+            curve = self._joined(curve, seconds, request)
         return request, curve, kept, {index: segment["seed"] for index, segment in enumerate(self.segments[:-1])}
 
-    def _joined(self, curve: Curve | None, seconds: float, performer, request: Request) -> Curve:
+    def _joined(self, curve: Curve | None, seconds: float, request: Request) -> Curve:
         """This piece's curve and then another, as one in seconds. Where one of them is missing, the other holds."""
         length, steps = self.request.seconds, 2  # points a second
         before = np.linspace(0, length, math.ceil(length * steps) + 1)
         after = np.linspace(0, seconds, math.ceil(seconds * steps) + 1)
-        beats = None if request.tempo is None else lambda times: request.beats_at(times)
-        old = None if self.curve is None else self.curve.at(before, length, beats if performer is None else performer.beats)
-        new = None if curve is None else curve.at(after, seconds, beats)
+        old = None if self.curve is None else self.curve.at(before, length, self.beats_at)
+        new = None if curve is None else curve.at(after, seconds, None if request.tempo is None else request.beats_at)
         old = np.tile(new[0], (len(before), 1)) if old is None else old
         new = np.tile(old[-1], (len(after), 1)) if new is None else new
         times = np.concatenate([before, length + 1e-3 + after])

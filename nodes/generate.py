@@ -116,7 +116,7 @@ class RegenerateSegment(io.ComfyNode):
                     LaraModel.Input("model", optional=True, tooltip="The model that made the piece; without it the embedded one."),
                     LaraEmotion.Input("emotion", optional=True, tooltip="Another emotion from there on; without it the one of the piece."),
                     io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
-            outputs=[io.Audio.Output(display_name="audio"), LaraPiece.Output(display_name="piece again")])
+            outputs=[io.Audio.Output(display_name="audio"), LaraPiece.Output(display_name="piece")])
 
     @classmethod
     def execute(cls, piece, from_second, seed, take, model=None, emotion=None, **_):

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from lara_core.affect import Curve
 from lara_core.codec import Request
-from lara_core.codec.parts import find_chords
+from lara_core.codec.harmony import find_chords
 from lara_core.codec.score import Score
 from lara_core.pipeline import EMBEDDED, Lara
 

@@ -11,8 +11,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from lara_core.codec.parts import measured_from_parts, plan_bars
+from lara_core.codec.parts import measured_from_parts
 from lara_core.codec.score import decode, encode
+from lara_core.codec.timeline import plan_bars
 from training.scores import corpus_files, read_music21, source_of, SOURCES
 
 PIECES = {"chorale": 15, "quartet": 15, "folk": 12, "piano": 8}

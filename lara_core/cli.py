@@ -296,8 +296,10 @@ def generate(args: argparse.Namespace) -> None:
             take = lara.stream(prompt, curve, own_request, sampling, kept, seeds, show)
             scores.append((wav.name, write_take(take, wav, scored=not args.no_score)))
             took = time.perf_counter() - started
-        print(f"{wav}: {own_request.seconds:g} s, seed {own_request.seed}, {own_request.seconds / took:.1f} x real time")
-    if not args.no_score and (len(outputs) > 1 or curve is not None):
+        heard = scores[-1][1]
+        print(f"{wav}: {own_request.seconds:g} s, seed {own_request.seed}, {own_request.seconds / took:.1f} x real time"
+              + (f", score {heard.adherence:.2f}" if heard is not None and heard.evaluation is not None else ""))
+    if not args.no_score and len(outputs) > 1:
         print(report.ranking(scores))
 
 
@@ -367,11 +369,11 @@ def score(args: argparse.Namespace) -> int:
     if args.clap is not None:
         from .clap import TextAudio
         clap = TextAudio(args.clap)
-    asked = next((f"{name} {value}" for name, value in (("curve", args.curve), ("preset", args.preset), ("emotion", args.emotion)) if value), "a point")
-    pieces, failed = [], []
-    for path, png in zip(args.files, report.plot_paths(args.plot or Path(".png"), args.files)):
+    asked = "" if curve is None else next((f"{name} {value}" for name in ("curve", "preset", "emotion") if (value := getattr(args, name))), "a point")
+    pieces, failed, files = [], [], [path.expanduser() for path in args.files]
+    for path, png in zip(files, report.plot_paths(args.plot or Path(".png"), files)):
         try:
-            pieces.append(report.score_file(path, curve, args.tempo, asked if curve else "", args.prompt or "", clap))
+            pieces.append(report.score_file(path, curve, args.tempo, asked, args.prompt or "", clap))
             if args.plot is not None:
                 report.draw(pieces[-1], png, report.envelope(path))
         except (ValueError, OSError) as error:

@@ -91,19 +91,15 @@ def write_take(take, wav: Path, scored: bool = True, segments: "Iterable[Segment
                 meter.add(segment.samples)
         joints = [segment["start_seconds"] for segment in take.segments[1:]]
         performer = getattr(take.session, "performer", None)  # bars and tempi, where the codec has them
-        tempo, beats = None, None if take.request.tempo is None else take.request.beats_at
-        if performer is not None:
-            tempo, beats = (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars]), performer.beats
-        record, score, measured = take.record() | {"written_by": written_by()}, None, {}
+        tempo = None if performer is None else (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars])
+        record, score = take.record() | {"written_by": written_by()}, None
         if performer is not None and take.curve is not None and take.curve.unit == "beats" and take.request.tempo is None:
             record["bar_lines"] = {"seconds": list(map(float, performer.starts_seconds)), "beats": [frame / 4 for frame in performer.starts_frames]}
         if scored:
-            score, record["score"] = _measured(part, take.curve, beats)
-        if score is not None:
-            measured = {"measured": (score.track.times_seconds, score.track.values), "uncertainty": score.track.uncertainty}
+            score, record["score"] = _measured(part, take.curve, take.beats_at)
         write_atomic(part.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
-        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=beats, joints_seconds=joints,
-                   title=take.prompt, tempo=tempo, **measured)
+        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=take.beats_at, joints_seconds=joints,
+                   title=take.prompt, tempo=tempo, **(score.drawn() if score else {}))
         if performer is not None:
             _write_midi(part.with_suffix(".mid"), take, joints)
         for made in sorted(Path(folder).iterdir()):

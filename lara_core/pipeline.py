@@ -105,7 +105,7 @@ class Lara:
         """
         track, seconds = _hear(sound)
         if not track.is_music:
-            return Score(seconds, track, remarks=("The predictor hears no music in this (silence, speech or noise), so it gives no emotion.",))
+            return Score(seconds, track, remarks=("The predictor hears no music here (silence, speech or noise), so it gives no emotion.",))
         if curve is None:
             return Score(seconds, track)
         last = _last_seconds(curve, seconds, tempo)
@@ -147,6 +147,10 @@ class Score:
         music = self.track.music >= 0.5
         points = np.column_stack([self.track.times_seconds[music] / self.seconds, self.track.values[music]])
         return Curve(tuple(map(tuple, points.tolist())), "normalized", "smooth")
+
+    def drawn(self) -> dict:
+        """The options of plot.plot_piece that draw what was measured, none where nothing was."""
+        return {"measured": (self.track.times_seconds, self.track.values), "uncertainty": self.track.uncertainty} if self.track.is_music else {}
 
     def to_dict(self) -> dict:
         """JSON values, four decimals, None for NaN, without the track; `predictor` tells the weights that measured."""

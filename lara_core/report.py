@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .affect import Curve, write_atomic
+from .listener import BLOCK_SECONDS
 from .piece import Piece
 from .pipeline import Lara, Score, json_values
 from .plot import AROUSAL_COLOR, VALENCE_COLOR, EnvelopeMeter, plot_piece
@@ -21,7 +22,6 @@ from .score import DIMENSIONS
 METRICS = {"r": "pearson", "CCC": "concordance", "MAE": "mae", "RMSE": "rmse", "windowed r": "windowed_r", "lag s": "lag_seconds",
            "DTW error": "dtw"}  # as people call them: as score.evaluate_curve does
 ROWS = 12  # of a track in words: a longer one is averaged over even stretches
-BLOCK_SECONDS = 30  # of a file held at once
 PAGE_INCHES, PHONE_INCHES = (9.6, 4.2), (4.8, 4.4)
 
 
@@ -53,7 +53,9 @@ def score_file(path: Path, curve: Curve | None, tempo: float | None, asked: str,
                 remarks.append(f"No curve is taken from beside it: {error}.")
     if piece is not None:
         prompt, tempo = prompt or piece.prompt, tempo or piece.beats_at
-        if curve is None and piece.curve is not None:
+        if curve is None and piece.curve is not None and piece.curve.unit == "beats" and tempo is None:
+            remarks.append(f"The curve in {sidecar.name} is in beats, and no tempo is known; give it with --tempo BPM.")
+        elif curve is None and piece.curve is not None:
             curve, asked = piece.curve, f"the curve in {sidecar.name}"
     if curve is not None and len(curve.points) == 1:
         asked += "".join(f", {name} {value:+.2f}" for name, value in zip(DIMENSIONS, curve.points[0][1:]))
@@ -82,7 +84,7 @@ def in_words(scored: Scored) -> str:
     share = np.mean(score.track.music >= 0.5)
     lines = [f"{scored.path}: {score.seconds:.4g} s, " + ("not music" if share == 0 else "music" if share == 1 else f"{share:.0%} of it music")]
     if score.track.is_music:
-        lines.append("  measured   " + ", ".join(f"{name} {_plus_minus(*pair)}" for name, *pair in zip(DIMENSIONS, score.track.point, score.uncertainty)))
+        lines.append(f"  measured   {_point(score)}")
     if scored.asked:
         lines.append(f"  asked for  {scored.asked}")
     if not math.isnan(scored.text_agreement):
@@ -92,7 +94,7 @@ def in_words(scored: Scored) -> str:
                      + (f", {still:.2f} is the best that a piece can do that never moves)" if (still := score.evaluation["still"]) < 0.995 else ")"))
         lines.append("           " + "".join(f"{name:>12}" for name in METRICS))
         for name in DIMENSIONS:
-            lines.append(f"  {name:<9}" + "".join(f"{_number(score.evaluation[name][key], key):>12}" for key in METRICS.values()))
+            lines.append(f"  {name:<9}" + "".join(f"{_metric(score.evaluation[name], key):>12}" for key in METRICS.values()))
     lines += [f"  {remark}" for remark in scored.remarks]
     if score.track.is_music:
         lines.append(f"  over time{'valence':>16}{'arousal':>16}")
@@ -110,7 +112,7 @@ def ranking(named: Sequence[tuple[str, Score | None]]) -> str:
         if score is None or score.evaluation is None:
             lines.append(f"{name:<{width}}      -  " + ("not heard" if score is None else " ".join(score.remarks) or "nothing was asked for"))
             continue
-        cells = "".join("  " + "".join(f"{_number(score.evaluation[dimension][key], key):>{size}}"
+        cells = "".join("  " + "".join(f"{_metric(score.evaluation[dimension], key):>{size}}"
                                        for key, size in (("pearson", 10), ("concordance", 7), ("mae", 7))) for dimension in DIMENSIONS)
         lines.append(f"{name:<{width}}  {score.adherence:5.2f}{cells}")
     return "\n".join(lines)
@@ -133,9 +135,15 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def _number(value: float, key: str = "") -> str:
+def _metric(row: dict, key: str) -> str:
+    """A figure of score.evaluate_curve's row of a dimension; a dash for what needs a request that moves."""
+    value = row["pearson"] if key == "concordance" and math.isnan(row["pearson"]) else row[key]
     sign = "" if key in ("mae", "rmse", "dtw") else "+"
     return "-" if math.isnan(value) else f"{value:{sign}.{1 if key == 'lag_seconds' else 2}f}"
+
+
+def _point(score: Score) -> str:
+    return ", ".join(f"{name} {_plus_minus(*pair)}" for name, *pair in zip(DIMENSIONS, score.track.point, score.uncertainty))
 
 
 def _plus_minus(value: float, deviation: float) -> str:
@@ -145,7 +153,7 @@ def _plus_minus(value: float, deviation: float) -> str:
 def as_json(scored: Scored) -> dict:
     """JSON values: the Score, its whole track, and what it was compared with."""
     track = scored.score.track
-    columns = {name: values[:, k] for k, name in enumerate(DIMENSIONS) for values in [track.values]}
+    columns = {name: track.values[:, k] for k, name in enumerate(DIMENSIONS)}
     columns |= {f"{name}_uncertainty": track.uncertainty[:, k] for k, name in enumerate(DIMENSIONS)}
     return json_values({"file": str(scored.path), **scored.score.to_dict(), "remarks": scored.remarks, "asked": scored.asked or None,
                         "prompt": scored.prompt or None, "text_agreement": scored.text_agreement,
@@ -168,9 +176,8 @@ def envelope(path: Path) -> np.ndarray:
 
 def draw(scored: Scored, png: Path, peaks: np.ndarray, **options) -> None:
     """Requested and measured over the waveform. peaks: the file's `envelope`; options: as plot_piece takes them."""
-    track = scored.score.track
-    plot_piece(png, peaks, scored.score.seconds, scored.curve, curve_tempo=scored.tempo, measured=(track.times_seconds, track.values),
-               uncertainty=track.uncertainty, **{"title": scored.prompt or scored.path.name} | options)
+    plot_piece(png, peaks, scored.score.seconds, scored.curve, curve_tempo=scored.tempo, **scored.score.drawn(),
+               **{"title": scored.prompt or scored.path.name} | options)
 
 
 def plot_paths(path: Path, files: Sequence[Path]) -> list[Path]:
@@ -272,9 +279,9 @@ def _summary(pieces: Sequence[Scored]) -> str:
     rows = []
     for number, scored in enumerate(pieces, 1):
         score, evaluation = scored.score, scored.score.evaluation
-        cells = [_bar(score.adherence) if score.track.is_music else "not music"] + [_minus(_number(math.nan if evaluation is None else evaluation[name][key], key))
-                                           for name in DIMENSIONS for key in ("pearson", "mae")]
-        cells += [_minus(_number(value)) for value in score.track.point]
+        cells = [_bar(score.adherence) if score.track.is_music else "not music"]
+        cells += [_minus("-" if evaluation is None else _metric(evaluation[name], key)) for name in DIMENSIONS for key in ("pearson", "mae")]
+        cells += ["–" if math.isnan(value) else _minus(f"{value:+.2f}") for value in score.track.point]
         more = ["", *([" class='more'"] * 4), "", ""]
         rows.append(f"<tr><th scope='row' class='name'><a href='#piece-{number}'>{html.escape(scored.path.name)}</a></th>"
                     + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(more, cells)) + "</tr>")
@@ -297,12 +304,11 @@ def _section(number: int, scored: Scored) -> str:
         facts.append(f"text agreement {_minus(f'{scored.text_agreement:+.2f}')}")
     parts.append(f"<p class='faint'>{' · '.join(facts)}</p>")
     if score.track.is_music:
-        point = ", ".join(f"{name} {_minus(_plus_minus(*pair))}" for name, *pair in zip(DIMENSIONS, score.track.point, score.uncertainty))
-        parts.append(f"<p>Measured: {point}</p>")
+        parts.append(f"<p>Measured: {_point(score).replace('-', '−')}</p>")
     parts += [f"<p class='remark'>{html.escape(remark)}</p>" for remark in scored.remarks]
     parts.append(_pictures(scored))
     if score.evaluation is not None:
-        rows = [(metric, *(_number(score.evaluation[name][key], key) for name in DIMENSIONS), GLOSSARY[metric]) for metric, key in METRICS.items()]
+        rows = [(metric, *(_metric(score.evaluation[name], key) for name in DIMENSIONS), GLOSSARY[metric]) for metric, key in METRICS.items()]
         still = f"; a piece that never moves could score {score.evaluation['still']:.2f}" if score.evaluation["still"] < 0.995 else ""
         heads = ("", *(f"<span class='{name}'>{name}</span>" for name in DIMENSIONS), "what it says")
         parts.append(_table(f"Requested against measured over {score.evaluation['seconds']:.4g} s{still}", heads, rows, why=True))
@@ -319,8 +325,9 @@ def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], wh
         return " class='why'" if why and column == len(heads) - 1 else ""
 
     head = "".join(f"<th scope='col'{kind(i)}>{text}</th>" if text else "<td></td>" for i, text in enumerate(heads))
-    body = "".join(f"<tr><th scope='row'>{first}</th>" + "".join(f"<td{kind(i)}>{_minus(cell)}</td>" for i, cell in enumerate(cells, 1)) + "</tr>"
-                   for first, *cells in rows)
+    body = ""
+    for first, *cells in rows:
+        body += f"<tr><th scope='row'>{first}</th>" + "".join(f"<td{kind(i)}>{_minus(cell)}</td>" for i, cell in enumerate(cells, 1)) + "</tr>"
     caption = f"<caption>{caption}</caption>" if caption else ""
     return f"<div class='wide'><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 

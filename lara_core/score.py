@@ -229,9 +229,8 @@ def evaluate_curve(
     first, last = float(requested[0][0]), float(requested[0][-1])
     shared_seconds = min(last, float(measured[0][-1])) - max(first, float(measured[0][0]))
     result = {"seconds": shared_seconds, "coverage": shared_seconds / (last - first), "n": len(times),
-              "adherence": adherence(asked, got),
-              "still": adherence(asked, np.broadcast_to(asked.mean(0), asked.shape)), "dtw": dtw_error(asked, got, step_seconds, band_seconds),
-              **_by_dimension(asked, got)}
+              "adherence": adherence(asked, got), "still": adherence(asked, np.broadcast_to(asked.mean(0), asked.shape)),
+              "dtw": dtw_error(asked, got, step_seconds, band_seconds), **_by_dimension(asked, got)}
     for k, name in enumerate(DIMENSIONS):
         x, y = asked[:, k], got[:, k]
         r = windowed_correlation(x, y, step_seconds, window_seconds)[1]

@@ -83,7 +83,7 @@ def sounds_of(audio) -> list["Audio"]:
     return [Audio(np.ascontiguousarray(sound), int(audio["sample_rate"])) for sound in samples]
 
 
-def picture(sound: "Audio", curve: Curve | None, score: "Score | None", title: str, **options) -> "torch.Tensor":
+def picture(sound: "Audio", curve: Curve | None, score: "Score", title: str, **options) -> "torch.Tensor":
     """Requested and measured over the waveform, as ComfyUI's IMAGE [1,H,W,3]; options: as plot_piece takes them."""
     import torch
     from PIL import Image
@@ -92,10 +92,8 @@ def picture(sound: "Audio", curve: Curve | None, score: "Score | None", title: s
 
     meter = EnvelopeMeter()
     meter.add(sound.samples)
-    if score is not None:
-        options |= {"measured": (score.track.times_seconds, score.track.values), "uncertainty": score.track.uncertainty}
     with tempfile.TemporaryDirectory() as folder:
-        png = plot_piece(Path(folder) / "plot.png", meter.peaks(), sound.seconds, curve, title=title, **options)
+        png = plot_piece(Path(folder) / "plot.png", meter.peaks(), sound.seconds, curve, title=title, **score.drawn(), **options)
         with Image.open(png) as image:
             pixels = np.asarray(image.convert("RGB"), np.float32) / 255
     return torch.from_numpy(pixels)[None]

@@ -5,7 +5,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from .common import CATEGORY, LaraPiece, Progress
+from .common import CATEGORY, LaraPiece, Progress, cancellable
 
 
 class SaveMusic(io.ComfyNode):
@@ -28,6 +28,6 @@ class SaveMusic(io.ComfyNode):
         for number, made in enumerate(piece):
             progress.of_part(number)(0.0)
             wav = Path(folder) / f"{name}_{counter + number:05}_.wav"
-            write_take(made.take, wav, segments=made.segments)
+            cancellable(lambda: write_take(made.take, wav, segments=made.segments))
             saved.append(ui.SavedResult(wav.name, subfolder, io.FolderType.output))
         return io.NodeOutput(ui=ui.SavedAudios(saved))

@@ -8,10 +8,10 @@ from scipy.optimize import linear_sum_assignment
 
 from lara_core.codec.harmony import estimate_key
 from lara_core.codec.midi import AFFECT_CHANNEL, read_midi, sounding_notes, write_midi
-from lara_core.codec.parts import (Part, PartNote, assign, from_parts, measured_from_parts, nearest_metre, plan_bars,
-                                   quantise, swings)
+from lara_core.codec.parts import Part, assign, from_parts, measured_from_parts
 from lara_core.codec.performance import drum_velocity, note_velocity
 from lara_core.codec.score import DRUMS, LANE, METRES, QUALITIES, ROLES, Bar, Chord, Note, Score, decode, encode
+from lara_core.codec.timeline import PartNote, nearest_metre, plan_bars, quantise, swings
 
 
 def random_score(seed: int = 0, bars: int = 12) -> Score:

@@ -192,6 +192,13 @@ def test_words_for_a_file_with_a_curve(sounds, capsys, tmp_path):
     assert all(len(row) == len(report.METRICS) for row in rows.values())
 
 
+def test_a_request_that_stays_has_dashes_for_what_needs_change(sounds, capsys):
+    out, _ = told(capsys, sounds / "music.wav", "--arousal", "0.5")
+    assert "a point, valence +0.00, arousal +0.50" in out and "never moves" not in out
+    row = next(line.split() for line in out.splitlines() if line.startswith("  arousal"))
+    assert [cell == "-" for cell in row[1:]] == [True, True, False, False, True, True, False]
+
+
 def test_json_is_json_and_has_everything(sounds, capsys):
     out, _ = told(capsys, sounds / "music.wav", sounds / "noise.wav", "--valence", "0.3", "--json")
     music, noise = strict(out)["files"]
@@ -380,6 +387,10 @@ def test_the_sidecar_gives_the_curve_and_the_same_score(tiny, tmp_path, capsys):
     made, record = strict(out)["files"][0], strict((tmp_path / "piece.json").read_text())
     assert made["asked"] == "the curve in piece.json" and made["prompt"] == "piano"
     assert made["evaluation"] == record["score"]["evaluation"]
+    del record["bar_lines"]
+    (tmp_path / "piece.json").write_text(json.dumps(record))
+    out, _ = told(capsys, tmp_path / "piece.wav")
+    assert "is in beats" in out and "--tempo BPM" in out
     (tmp_path / "piece.json").write_text("{}")
     out, _ = told(capsys, tmp_path / "piece.wav", "--json")
     made = strict(out)["files"][0]
@@ -390,7 +401,8 @@ def test_without_scores_the_record_has_none_and_the_picture_no_track(tiny, tmp_p
     for folder, options in (("scored", []), ("plain", ["--no-score"])):
         (tmp_path / folder).mkdir()
         assert generate(tmp_path / folder, "--preset", "sunrise", *options) == 0
-    assert "best first" in (out := capsys.readouterr().out) and out.count("best first") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.search(r", score (-?\d\.\d\d)$", line) is not None for line in lines] == [True, False]
     scored, plain = (strict((tmp_path / folder / "piece.json").read_text()) for folder in ("scored", "plain"))
     assert "score" not in plain and {**plain, "score": scored["score"]} == scored
     assert (tmp_path / "scored/piece.wav").read_bytes() == (tmp_path / "plain/piece.wav").read_bytes()
@@ -399,8 +411,8 @@ def test_without_scores_the_record_has_none_and_the_picture_no_track(tiny, tmp_p
 
 
 def test_pieces_that_cannot_be_scored_are_still_pieces(tiny, tmp_path, capsys, monkeypatch):
-    assert generate(tmp_path, "--preset", "sunrise", seconds="0.03") == 0
-    assert "give 0.05 s or more" in strict((tmp_path / "piece.json").read_text())["score"]["remarks"][0]
+    assert generate(tmp_path, "--preset", "sunrise", "--takes", "2", seconds="0.03") == 0
+    assert "give 0.05 s or more" in strict((tmp_path / "piece-1.json").read_text())["score"]["remarks"][0]
     assert "not heard" in capsys.readouterr().out
     silence = Track(np.array([1.5]), np.full((1, 2), np.nan), np.full((1, 2), np.nan), np.zeros(1), np.full(2, np.nan))
     monkeypatch.setattr(pipeline, "_predictor", lambda: type("Deaf", (), {"track": lambda self, sound: silence})())

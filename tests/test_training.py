@@ -10,7 +10,7 @@ from scipy.stats import pearsonr, spearmanr
 from lara_core.checkpoint import load_model
 from lara_core.codec import score as s
 from training.composer import Composer, parse_chord
-from training.corpus import build, captions, draw_curve
+from training.corpus import build, captions, draw_curve, joined, natural_arousal, reperformed
 from training.muon import Muon, orthogonalised
 from training.styles import STYLES
 
@@ -61,7 +61,7 @@ def test_curves_stay_inside_and_their_dimensions_are_independent():
 
 def test_mood_words_agree_with_the_label():
     rng = np.random.default_rng(1)
-    words = {w for _ in range(60) for c in captions(rng, STYLES[0], (0, 0, 0), np.full((8, 2), (-0.6, -0.6))) for w in c.split()}
+    words = {w for _ in range(60) for c in captions(rng, STYLES[0].words, (0, 0, 0), np.full((8, 2), (-0.6, -0.6))) for w in c.split()}
     assert words & {"sad", "melancholic", "lonely", "mournful"} and not words & {"happy", "joyful", "angry", "triumphant"}
 
 
@@ -90,12 +90,37 @@ def corpus_file(tmp_path_factory):
     return path
 
 
-def run(corpus_file, output, steps):
+def test_corpora_join_piece_by_piece(corpus_file):
+    with np.load(corpus_file) as first:
+        one, other = dict(first), build(4, [], 0, seed=8)
+    both = joined([one, other])
+    at = one["codes"].shape[1]
+    assert len(both["offsets"]) == 10 + 4 + 1 and both["offsets"][10] == at and both["offsets"][-1] == both["codes"].shape[1]
+    assert np.array_equal(both["codes"][:, at:], other["codes"]) and np.array_equal(both["starts"][len(one["starts"]):] - at, other["starts"])
+    assert len(both["emotion"]) == both["codes"].shape[1] and len(json.loads(str(both["captions"]))) == 14
+    with pytest.raises(ValueError, match="different codecs"):
+        joined([one, other | {"codec": np.array("{}")}])
+
+
+def test_a_real_score_is_performed_near_the_arousal_of_its_density():
+    """The same bars, once with a note a bar and once in sixteenths: no performance makes the first the livelier one."""
+    labels = []
+    for every in (16, 1):
+        piece = s.Score([s.Bar(bars_left=8 - i) for i in range(8)],
+                        notes=[s.Note(s.LANE["lead"], f, every, 60 + f % 5) for f in range(0, 128, every)])
+        performed = [reperformed(s.encode(piece), {"mode": "major", "family": "folk"}, seed) for seed in range(8)]
+        labels.append([emotion[:, 1].mean() for _, emotion, _ in performed])
+        assert all(emotion[:, 0].min() >= 0 for _, emotion, _ in performed)
+    assert max(labels[0]) < min(labels[1])
+    assert natural_arousal(0.05) < natural_arousal(0.2) < natural_arousal(0.8) and abs(natural_arousal(0.44)) < 0.05
+
+
+def run(corpus_file, output, steps, *options):
     from training import train
     parser = train.argparse.ArgumentParser()
     train.add_arguments(parser)
     args = parser.parse_args(["--corpus", str(corpus_file), "-o", str(output), "--steps", str(steps), "--batch", "3", "--window", "48",
-                              "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4", "--warmup", "4"])
+                              "--width", "64", "--layers", "1", "--cpu", "--log-steps", "4", "--warmup", "4", *options])
     train.train(args)
     return [json.loads(line) for line in output.with_suffix(".log.jsonl").read_text().splitlines()]
 
@@ -106,6 +131,14 @@ def test_training_learns_and_leaves_a_model_that_loads(corpus_file, tmp_path):
     decoder, config = load_model(tmp_path / "model")
     assert config.codec["name"] == "score" and decoder.config.n_codebooks == s.K
     assert not [p for p in tmp_path.iterdir() if "tmp" in p.name]
+
+
+def test_a_run_can_begin_with_the_weights_of_a_model(corpus_file, tmp_path):
+    first = run(corpus_file, tmp_path / "first", 24)
+    second = run(corpus_file, tmp_path / "second", 4, "--init", str(tmp_path / "first"))
+    assert second[0]["nats"] < 0.9 * first[0]["nats"]
+    with pytest.raises(ValueError, match="another shape"):
+        run(corpus_file, tmp_path / "third", 4, "--init", "models/embedded")
 
 
 def test_what_a_listener_hears_joins_the_training(corpus_file, tmp_path):

@@ -10,6 +10,7 @@ allows.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,15 @@ from lara_core.codec.score import Score
 
 from .composer import Composer
 from .styles import INSTRUMENT_WORDS, MOOD_WORDS, PLACES, STYLES
+
+# What a real score is called, whoever plays it: "solo piano" and the like are left to pieces written for them.
+FAMILY_WORDS = {"chorale": ("chorale", "hymn", "four-part hymn", "baroque chorale", "old church hymn"),
+                "folk": ("fiddle tune", "traditional jig", "reel", "old dance tune", "hornpipe"),
+                "quartet": ("classical chamber music", "haydn quartet", "classical quartet", "chamber music from vienna"),
+                "piano": ("classical sonata", "romantic mazurka", "ragtime", "polonaise"),
+                "ensemble": ("romantic chamber music", "art song", "romantic lied"),
+                "madrigal": ("madrigal", "renaissance madrigal", "renaissance polyphony"),
+                "pop": ("pop song", "pop ballad", "chinese pop ballad", "piano cover of a pop song")}
 
 
 def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1)) -> np.ndarray:
@@ -43,12 +53,12 @@ def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1))
     return np.clip(curve, low, high)
 
 
-def captions(rng: np.random.Generator, style, programs: tuple[int, ...], emotion: np.ndarray) -> list[str]:
-    """Four wordings as a person would type them. A mood word is used only where the whole piece stays near it."""
+def captions(rng: np.random.Generator, words: Sequence[str], programs: tuple[int, ...], emotion: np.ndarray) -> list[str]:
+    """Four wordings as a person would type them; words: for the style. A mood word is used only where the whole piece stays near it."""
     names = [INSTRUMENT_WORDS[p] for p in programs if p in INSTRUMENT_WORDS]
     lead, other = names[0], names[-1 if len(names) < 4 else 3]
-    word = lambda: str(rng.choice(style.words))
-    forms = [word(), word(), f"{lead} and {other}" if lead != other else f"solo {lead}", f"{word()} with {lead}", f"{lead} over {other}",
+    word = lambda: str(rng.choice(words))
+    forms = [word(), word(), f"{lead} and {other}" if lead != other else f"{lead} {word()}", f"{word()} with {lead}", f"{lead} over {other}",
              f"{word()} {rng.choice(PLACES)}", f"{lead}, {word()}", ", ".join(dict.fromkeys(names[:3]))]
     centre, spread = emotion.mean(0), np.abs(emotion - emotion.mean(0)).max()
     moods = [w for words, v, a in MOOD_WORDS for w in words if np.hypot(v - centre[0], a - centre[1]) < 0.42]
@@ -63,7 +73,7 @@ def composed(seed: int) -> tuple[Score, np.ndarray, list[str]]:
     composer = Composer(style, rng)
     emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 20, 24, 32, 40))))
     score = composer.compose(emotion[:, 0], emotion[:, 1])
-    return score, emotion, captions(rng, style, composer.programs, emotion)
+    return score, emotion, captions(rng, style.words, composer.programs, emotion)
 
 
 def natural_arousal(onsets_per_frame: float) -> float:
@@ -94,7 +104,7 @@ def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.nda
     score.notes = [n._replace(pitch=int(np.clip(n.pitch + shift, 0, 127))) for n in score.notes]
     score.chords = [c if c.root < 0 else c._replace(root=(c.root + shift) % 12) for c in score.chords]
     score.tonic = (score.tonic + shift) % 12
-    return score, emotion, captions(rng, style, tuple(p for p in programs if p >= 0), emotion)
+    return score, emotion, captions(rng, FAMILY_WORDS[meta["family"]], tuple(p for p in programs if p >= 0), emotion)
 
 
 def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> dict[str, np.ndarray]:

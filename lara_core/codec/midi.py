@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .harmony import KRUMHANSL_KESSLER, estimate_key
-from .parts import Part, PartNote, from_parts, last_bass_pitch, pitch_class_weights
+from .parts import Part, from_parts, last_bass_pitch, pitch_class_weights
 from .performance import DRUM_CHANNEL, drum_velocity, note_velocity
 from .score import DRUMS, METRES, ROLE_OF_LANE, ROLES, Note, Score
+from .timeline import PartNote
 
 TICKS_PER_QUARTER = 480
 TICKS_PER_FRAME = TICKS_PER_QUARTER // 4

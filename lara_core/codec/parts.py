@@ -12,12 +12,11 @@ import numpy as np
 
 from .harmony import estimate_key, find_chords
 from .score import DRUMS, LANE, METRES, PITCH_LANES, QUALITIES, ROLE_OF_LANE, ROLES, Bar, Chord, Note, Score
+from .timeline import FRAMES_PER_QUARTER, PartNote, Placed, nearest_metre, plan_bars, quantise, swings, unswing
 
-FRAMES_PER_QUARTER = 4
 MAX_MINUTES = 120.0
 SLOWEST_BPM, FASTEST_BPM = 10.0, 600.0
 LINE = 0.95  # a part is a line if this share of its notes begin alone, with nothing of it held
-FILL = {8: "2/4", 12: "3/4", 16: "4/4", 20: "5/4"}  # frames -> the bar that closes a section of odd length
 
 DRUM_OF_KEY = {  # General MIDI percussion key -> drum; keys left out are hand percussion and count as shaker
     **dict.fromkeys((35, 36), "kick"), **dict.fromkeys((37, 38, 39, 40), "snare"), **dict.fromkeys((42, 44, 46), "hat"),
@@ -44,13 +43,6 @@ DROP_COST, DOUBLED_COST = 14.0, 5.0
 PAD_PROGRAMS = {*range(48, 56), *range(88, 96)}
 
 
-class PartNote(NamedTuple):
-    start: float  # quarters
-    duration: float  # quarters
-    pitch: int  # MIDI
-    velocity: int = 80
-
-
 class Part(NamedTuple):
     program: int = 0
     is_drum: bool = False
@@ -65,122 +57,6 @@ class Losses(NamedTuple):
     merged: int  # ran into another note of their part within one sixteenth, or struck the same key
     dropped: int  # no lane was free
     cut: int  # shortened because their lane was needed
-
-
-class _Placed(NamedTuple):
-    start: int
-    end: int
-    pitch: int
-    velocity: int
-    part: int
-
-
-class Timeline(NamedTuple):
-    """Bars in supported metres, and where a position in quarters lies on their frames."""
-
-    metres: list[str]
-    anchors: list[tuple[float, float]]  # (quarters, frames): from here on four frames a quarter
-
-    def frames(self, quarters: float) -> float:
-        at = self.anchors[0]
-        for anchor in self.anchors[1:]:
-            if anchor[0] > quarters + 1e-6:
-                break
-            at = anchor
-        return at[1] + (quarters - at[0]) * FRAMES_PER_QUARTER
-
-
-def nearest_metre(numerator: int, denominator: int) -> str:
-    """Any metre -> the supported one whose bars it is cut into: 12/8 -> 6/8, 3/2 -> 3/4, 2/2 -> 4/4, 3/8 -> 6/8 ..."""
-    frames = numerator * 16 / denominator
-    if denominator >= 8 and numerator % 3 == 0:
-        return "6/8"
-    if numerator % 5 == 0:
-        return "5/4"
-    if numerator % 3 == 0:
-        return "3/4"
-    return "2/4" if frames <= 8 else "4/4"
-
-
-def plan_bars(metres: Sequence[tuple[float, int, int]], end_quarters: float) -> Timeline:
-    """(position, numerator, denominator) -> bars from quarter 0 to the end.
-
-    A first metre later than 0, or a first bar shorter than those after it, is a pickup: it is padded in front. Where a
-    section of unsupported metre does not fill whole bars its last bar is a shorter or longer one; up to three sixteenths are
-    added if nothing else fits, so a downbeat stays a downbeat.
-    """
-    sections = [m for i, m in enumerate(metres) if i == 0 or m[1:] != metres[i - 1][1:] or _breaks_bar(metres[i - 1], m)]
-    if len(sections) > 1 and sections[0][0] == 0:
-        first, then = sections[:2]
-        length = then[0]
-        if abs(length - first[1] * 4 / first[2]) < 1e-6 and length < then[1] * 4 / then[2]:
-            sections = sections[1:]
-    names, anchors = [], []
-    for i, (position, numerator, denominator) in enumerate(sections):
-        metre = nearest_metre(numerator, denominator)
-        bar = METRES[metre][0]
-        if i == 0:
-            pickup_bars = int(np.ceil(round(position * FRAMES_PER_QUARTER, 4) / bar))
-            names += [metre] * pickup_bars
-        anchors.append((position, float(sum(METRES[m][0] for m in names))))
-        last = i + 1 == len(sections)
-        length = ((end_quarters if last else sections[i + 1][0]) - position) * FRAMES_PER_QUARTER
-        if last:
-            names += [metre] * max(int(np.ceil(round(length / bar, 4))), 0 if names else 1)
-            break
-        beats = int(np.ceil(round(length / 4, 4)))
-        full, rest = divmod(beats * 4, bar)
-        if rest == 4:  # one beat too many: a bar that is a beat longer, else two bars, else a padded one
-            full, rest = (full - 1, bar + 4) if full else (0, 8)
-        names += [metre] * full
-        names += [] if rest == 0 else ["3/4", "3/4"] if rest == 24 else [FILL[rest]]
-    return Timeline(names, anchors)
-
-
-def _breaks_bar(before, after) -> bool:
-    bars = (after[0] - before[0]) / (before[1] * 4 / before[2])
-    return abs(bars - round(bars)) > 1e-4
-
-
-def swings(onsets: np.ndarray) -> bool:
-    """onsets [N] in quarters: are the off-beat eighths played late, near two thirds of the beat, and hardly elsewhere?"""
-    phase = np.asarray(onsets) % 1
-    late = np.sum((phase > 0.60) & (phase < 0.72))
-    straight = np.sum(np.abs(phase - 0.5) < 0.06)
-    triplet = np.sum((phase > 0.28) & (phase < 0.39))
-    return bool(late >= 16 and late > 3 * straight and late > 3 * triplet)
-
-
-def unswing(quarters: float) -> float:
-    """Where a position within a swung beat lies in an even one: 2/3 -> 1/2."""
-    beat, phase = divmod(quarters, 1)
-    return beat + (phase * 0.75 if phase <= 2 / 3 else 0.5 + (phase - 2 / 3) * 1.5)
-
-
-def quantise(notes: Sequence[PartNote], timeline: Timeline, part: int = 0, swing: bool = False) -> tuple[list[_Placed], int]:
-    """One part's notes -> notes on sixteenths, and how many were merged.
-
-    Two notes that follow each other within one sixteenth do not become a chord: the one nearer to the grid stays. Notes that
-    overlap within it (a rolled chord) do become one.
-    """
-    warp = unswing if swing else float
-    exact = sorted((timeline.frames(warp(n.start)), timeline.frames(warp(n.start + n.duration)), n) for n in notes)
-    kept: dict[int, list] = defaultdict(list)
-    for start, end, note in exact:
-        frame = max(int(np.floor(start + 0.5)), 0)
-        rivals = [r for r in kept[frame] if r[2].pitch == note.pitch or start >= r[1] - 0.05]
-        mine = (abs(start - frame), start - end)  # nearest to the grid, then longest
-        if all(mine < (abs(r[0] - frame), r[0] - r[1]) for r in rivals):
-            kept[frame] = [r for r in kept[frame] if r not in rivals] + [(start, end, note)]
-    placed, sounding = [], {}
-    for frame in sorted(kept):
-        for start, end, note in kept[frame]:
-            earlier = sounding.get(note.pitch)
-            if earlier is not None and placed[earlier].end > frame:
-                placed[earlier] = placed[earlier]._replace(end=frame)  # a key struck again ends its first note
-            sounding[note.pitch] = len(placed)
-            placed.append(_Placed(frame, max(frame + 1, int(np.floor(end + 0.5))), int(note.pitch), int(note.velocity), part))
-    return placed, len(exact) - len(placed)
 
 
 def assign(cost: Sequence[Sequence[float]]) -> list[int]:
@@ -218,7 +94,7 @@ def assign(cost: Sequence[Sequence[float]]) -> list[int]:
     return columns
 
 
-def part_homes(parts: Sequence[Part], placed: Sequence[Sequence[_Placed]]) -> list[tuple[str, tuple[float, ...]]]:
+def part_homes(parts: Sequence[Part], placed: Sequence[Sequence[Placed]]) -> list[tuple[str, tuple[float, ...]]]:
     """For each part its kind and its cost in every pitch lane.
 
     Highest line -> lead, lowest part -> bass, other lines -> second, comp and pad from the top down, chords -> comp or pad.
@@ -268,7 +144,7 @@ def part_homes(parts: Sequence[Part], placed: Sequence[Sequence[_Placed]]) -> li
     return costs
 
 
-def allocate(parts: Sequence[Part], placed: Sequence[Sequence[_Placed]]) -> tuple[list[tuple[int, _Placed]], int, int]:
+def allocate(parts: Sequence[Part], placed: Sequence[Sequence[Placed]]) -> tuple[list[tuple[int, Placed]], int, int]:
     """Quantised notes of all parts -> [(lane, note)], how many were dropped and how many cut short.
 
     At every onset the new notes are assigned to the lanes at least total cost: cutting a note that still sounds, leaping far
@@ -282,7 +158,7 @@ def allocate(parts: Sequence[Part], placed: Sequence[Sequence[_Placed]]) -> tupl
             onsets[note.start].append(note)
     window = _pitch_window(placed)
     lanes = list(PITCH_LANES)
-    result: list[tuple[int, _Placed]] = []
+    result: list[tuple[int, Placed]] = []
     last: dict[int, int] = {}  # lane -> index into result
     role_program: dict[int, int] = {}
     dropped = cut = 0
@@ -326,7 +202,7 @@ def allocate(parts: Sequence[Part], placed: Sequence[Sequence[_Placed]]) -> tupl
     return result, dropped, cut
 
 
-def _cut_cost(before: _Placed, frame: int, keyboard: bool) -> float:
+def _cut_cost(before: Placed, frame: int, keyboard: bool) -> float:
     """A line would rather lose an overlap than its lane; keyboard notes find another lane if there is one."""
     left = before.end - frame
     if left <= 0:

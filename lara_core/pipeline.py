@@ -79,16 +79,16 @@ class Lara:
         return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder))
 
     def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
-               kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None, memo: "SegmentMemo | None" = None,
-               on_progress: Callable[[float], None] | None = None) -> "Take":
+               kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None,
+               on_progress: Callable[[float], None] | None = None, memo: "SegmentMemo | None" = None) -> "Take":
         """Begin a piece; iterate over the Take to generate it.
 
         curve: None leaves the emotion to the model. kept: codes of the first segments, which are used as they are, so that a
-        piece can be made again from a later segment on. seeds: other seeds for single segments. memo: segments that it has met
-        with the same past, emotion and seed are not sampled again. on_progress(0..1) is called after every frame and may raise
-        to cancel.
+        piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
+        after every frame and may raise to cancel. memo: segments that it has met with the same past, emotion and seed are not
+        sampled again.
         """
-        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, memo, on_progress)
+        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo)
 
     def generate(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(), **options) -> tuple[Audio, "Take"]:
         """The whole piece at once -> its audio, exactly request.seconds long, and the finished Take."""
@@ -258,7 +258,7 @@ class Take:
     """One piece being made: iterate once for its segments. Afterwards `session` and `record()` tell what was made."""
 
     def __init__(self, lara: Lara, prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
-                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], memo: SegmentMemo | None, on_progress):
+                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None):
         self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
         self.kept, self.seeds, self.memo, self.on_progress = kept, seeds, memo, on_progress
         self.session = lara.codec.session(request)

@@ -7,6 +7,11 @@ from comfy_api.latest import io, ui
 from .common import CATEGORY, LaraEmotion, LaraPiece, audio_of, cancellable, measured_for_page, picture, sounds_of
 
 
+def as_markdown(table: str) -> str:
+    """ComfyUI shows text as Markdown; a fence keeps the columns of a table apart."""
+    return f"```\n{table}\n```"
+
+
 class ScoreEmotion(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -30,7 +35,8 @@ class ScoreEmotion(io.ComfyNode):
         scores = [cancellable(lambda: Lara.score(sound, asked_for, tempo)) for sound in sounds]
         names = [f"sound {number}" if len(sounds) > 1 else "sound" for number in range(1, len(sounds) + 1)]
         asked = "" if asked_for is None else f"a curve of {len(asked_for.points)} points" if len(asked_for.points) > 1 else "a point"
-        text = "\n\n".join(in_words(Scored(Path(name), score, asked_for, tempo, asked, remarks=score.remarks)) for name, score in zip(names, scores))
+        text = as_markdown("\n\n".join(in_words(Scored(Path(name), score, asked_for, tempo, asked, remarks=score.remarks))
+                                       for name, score in zip(names, scores)))
         plots = [picture(sound, asked_for, score, name, curve_tempo=tempo) for name, sound, score in zip(names, sounds, scores)]
         return cls.output(scores, plots, text)
 
@@ -63,7 +69,7 @@ class RankTakes(io.ComfyNode):
         scores = [cancellable(lambda: made.score if asked_for is None else made.scored(asked_for)) for made in piece]
         ranked = best_first(list(zip(piece, scores)), lambda pair: pair[1])
         names = {id(made): f"take {number}, seed {made.take.request.seed}" for number, made in enumerate(piece, 1)}
-        text = ranking([(names[id(made)], score) for made, score in ranked])
+        text = as_markdown(ranking([(names[id(made)], score) for made, score in ranked]))
         sounds = [made.sound for made, _ in ranked]
         best = audio_of(sounds[:1])
         shown = ui.PreviewAudio(best, cls=cls).as_dict() | {"text": [text]} | measured_for_page([score for _, score in ranked if score is not None])

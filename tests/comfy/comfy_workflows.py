@@ -36,22 +36,22 @@ def curve(unit: str, interpolation: str, *points: tuple[float, float, float]) ->
                        "points": [{"t": t, "valence": valence, "arousal": arousal} for t, valence, arousal in points]})
 
 
-def note(text: str, place, size=(360, 260)) -> Node:
-    return Node("MarkdownNote", place, size, {"text": text})
+def note(text: str, place, size=(360, 220)) -> Node:
+    return Node("MarkdownNote", place, size, {"text": text}, title="About this graph")
 
 
 WORKFLOWS: dict[str, list[Node]] = {
     "First sound": [
         Node("LARAEmotionVA", (40, 60), (320, 380), {"va": '{"valence": 0.7, "arousal": 0.4}'}),
         Node("LARAGenerateMusic", (420, 60), (400, 560), {"prompt": "cinematic orchestra with piano", "seed": 7}, {"emotion": (0, 0)}),
-        note("## First sound\nPress **Run**. After some seconds the player below plays 30 seconds of music.\n\nThen drag the point: right is "
+        note("## First sound\nPress **Run**. After some seconds the player in *Generate Music* has 30 seconds of music.\n\nThen drag the point: right is "
              "pleasant, up is intense. Say in words what should play. Nothing is downloaded: the model lies in the pack.", (860, 60))],
     "Emotion arc": [
         Node("LARATextPrompt", (40, 60), (320, 220), {"instruments": "cinematic orchestra", "character": "film score", "text": "with a solo piano"}),
         Node("LARAEmotionCurve", (40, 330), (560, 380)),
         Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 11}, {"prompt": (0, 0), "emotion": (1, 0)}),
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
-        Node("PreviewAny", (1080, 530), (520, 240), {}, {"source": (3, 2)}),
+        Node("PreviewAny", (1080, 530), (860, 420), {}, {"source": (3, 2)}),
         note("## Emotion arc\nThe curve moves the music while it plays. After a run the timeline shows behind your curve what the predictor "
              "heard. Change only the last point and run again: what comes before it is not made anew.", (640, 680), (400, 220))],
     "Film cue, takes ranked": [
@@ -60,14 +60,14 @@ WORKFLOWS: dict[str, list[Node]] = {
         Node("LARAGenerateMusic", (640, 60), (400, 560),
              {"prompt": "film score, strings and piano, tense", "seconds": 45.0, "tempo": 96.0, "seed": 21, "takes": 4}, {"emotion": (0, 0)}),
         Node("LARARankTakes", (1080, 60), (400, 260), {}, {"piece": (1, 1)}),
-        Node("PreviewAny", (1080, 370), (520, 240), {}, {"source": (2, 3)}),
+        Node("PreviewAny", (1080, 370), (780, 260), {}, {"source": (2, 3)}),
         Node("LARASaveMusic", (1520, 60), (340, 260), {"filename_prefix": "audio/film-cue"}, {"piece": (2, 2)}),
         note("## Film cue\nA curve in seconds hits a picture: the turn is at 0:33. Four takes are made, measured and ranked; all are saved, the best "
              "first, each with its MIDI, its picture and a JSON file that makes it again.", (640, 680), (400, 220))],
     "Score your own file": [
         Node("LoadAudio", (40, 60), (340, 140), {"audio": "your-music.wav"}),
         Node("LARAScoreEmotion", (420, 60), (520, 420), {}, {"audio": (0, 0)}),
-        Node("PreviewAny", (420, 530), (520, 240), {}, {"source": (1, 2)}),
+        Node("PreviewAny", (420, 530), (520, 360), {}, {"source": (1, 2)}),
         Node("LARAGenerateMusic", (980, 60), (400, 560), {"prompt": "solo piano", "seed": 5}, {"emotion": (1, 0)}, "Make it feel like this"),
         note("## Score your own file\nChoose a recording in *Load Audio*. *Score Emotion* draws the valence and arousal that it hears over time; "
              "the node on the right makes new music that takes the same course.", (40, 260), (340, 240))],

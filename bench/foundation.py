@@ -9,13 +9,13 @@ busy moment of the machine does not fall on one of them alone.
 import argparse
 import itertools
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from lara_core.benchmark import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT, PRESET, SEED = "cinematic orchestra with piano", "calm-tense-resolve", 7
@@ -78,15 +78,6 @@ def measure(model: str, seconds: float) -> dict:
 def spread(values: list[float], digits: int = 2) -> str:
     """Median (least to most, how many)."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f}, n={len(values)})"
-
-
-def machine() -> str:
-    """Processor and cores, as Linux tells; elsewhere what platform knows."""
-    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.is_file():
-        name = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")), name)
-    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}{load}"
 
 
 def weights_mb() -> float:

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         parser = _parser()
         args, rest = parser.parse_known_args(argv)
-        if rest and args.command is not train:
+        if rest and args.command not in (train, bench_emotion):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.rest = rest
         return args.command(args) or 0
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--soundfont", type=Path, metavar="SF2")
     command("models", models, "list the models that are installed")
     command("emotions", emotions, "list the emotion words and the preset curves")
+    command("bench-emotion", bench_emotion, "compare systems on emotional targets", add_help=False)
     command("train", train, "train a model; all options are those of `python -m training.train`", add_help=False)
     return parser
 
@@ -443,6 +445,18 @@ def emotions(_args: argparse.Namespace) -> None:
     print("\npreset              share of the length: valence, arousal")
     for name, curve in PRESETS.items():
         print(f"{name:<20}" + "  ".join(f"{t:g}: {valence:+.2f}, {arousal:+.2f}" for t, valence, arousal in curve.points))
+
+
+def bench_emotion(args: argparse.Namespace) -> None:
+    from . import benchmark
+    from .piece import written_by
+
+    parser = _Parser(prog="lara bench-emotion", allow_abbrev=False, description=benchmark.__doc__.split("\n")[0])
+    benchmark.add_arguments(parser)
+    options = parser.parse_args(args.rest)
+    limit_threads()
+    options.device = device_of(options.device)
+    print(benchmark.main(options, f"python -m lara_core bench-emotion {shlex.join(args.rest)}", written_by(), progress))
 
 
 def train(args: argparse.Namespace) -> None:

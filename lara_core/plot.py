@@ -1,7 +1,7 @@
 """Plot: one picture of a piece. Sound peaks, the requested curve and the measured track go in; a PNG comes out.
 
 `EnvelopeMeter` gathers the peaks while a piece streams past, at constant memory; `plot_piece` draws them behind valence and
-arousal over time.
+arousal over time. `plot_scatter` and `plot_arcs` draw many pieces at once.
 """
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 import math
 import numbers
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from .affect import Curve, write_atomic
 
 VALENCE_COLOR, AROUSAL_COLOR = "#d95f0e", "#2166ac"  # orange and blue: told apart by every kind of colour vision
 WAVEFORM_COLOR, JOINT_COLOR, INK, FAINT_INK = "#dde3ea", "#9aa5b1", "#24303c", "#66727f"
+GROUP_COLORS = ("#1b9e77", "#7570b3", "#e6ab02", "#e7298a", "#666666", "#a6761d")
 SIZE_INCHES, DOTS_PER_INCH = (12.0, 5.0), 130
 MAX_DRAWN_BINS = 3000  # about two to a pixel; more costs time and shows nothing
 
@@ -112,12 +113,7 @@ def plot_piece(
     drawn_seconds = np.linspace(0.0, duration_seconds, 2000)
     asked = None if requested is None else requested.at(drawn_seconds, duration_seconds, curve_tempo)  # [F, 2]
 
-    # The object API keeps no global state, so this is safe inside a server and needs no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size_inches, dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _blank(size_inches)
     if tempo is None:
         lanes, strip = figure.add_subplot(), None
     else:
@@ -135,13 +131,84 @@ def plot_piece(
     )
     legend.get_title().set(parse_math=False, color=INK)  # a title may hold dollar signs
 
-    png = io.BytesIO()
-    figure.savefig(png, format="png", metadata={"Software": None})
-    write_atomic(path, png.getvalue())
+    _save(figure, path)
     return path
 
 
+def plot_scatter(path_png: str | os.PathLike, systems: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[str]]]) -> None:
+    """What was requested across, what was measured up: a column of two panels for each system, a colour for each group.
+
+    `systems`: name -> requested `[N, 2]`, measured `[N, 2]` (valence, arousal), and the group of each of the N pieces.
+    """
+    groups = list(dict.fromkeys(group for _, _, own in systems.values() for group in own))
+    figure = _blank((1.2 + 3.1 * len(systems), 6.6))
+    panels = figure.subplots(2, len(systems), sharex=True, sharey=True, squeeze=False)
+    for column, (name, (asked, got, own)) in enumerate(systems.items()):
+        for row, dimension in enumerate(("valence", "arousal")):
+            axes = panels[row, column]
+            axes.plot([-1, 1], [-1, 1], color=JOINT_COLOR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            for index, group in enumerate(groups):
+                mine = np.array([g == group for g in own])
+                axes.scatter(asked[mine, row], got[mine, row], s=16, alpha=0.75, linewidth=0, color=GROUP_COLORS[index % len(GROUP_COLORS)],
+                             label=group, zorder=2)
+            _style_square(axes)
+            if row == 0:
+                axes.set_title(_one_line(name), fontsize=11, color=INK)
+            if column == 0:
+                axes.set_ylabel(f"{dimension} measured", fontsize=10, color=INK)
+            axes.set_xlabel(f"{dimension} requested", fontsize=9, color=INK)
+    if len(groups) > 1:
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=9, labelcolor=INK)
+    _save(figure, path_png)
+
+
+def plot_arcs(path_png: str | os.PathLike, arcs: Mapping[str, tuple[Curve, Sequence[tuple[np.ndarray, np.ndarray]]]], title: str) -> None:
+    """A small panel for each arc: the curve requested, thick, and the tracks measured, thin.
+
+    `arcs`: name -> its curve, and tracks: times `[M]` as shares of the piece, 0 to 1, and values `[M, 2]`.
+    """
+    columns = min(4, len(arcs))
+    lines = -(-len(arcs) // columns)
+    figure = _blank((3.1 * columns, 0.6 + 2.1 * lines))
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+    share = np.linspace(0, 1, 400)
+    for axes, (name, (curve, tracks)) in zip(panels, arcs.items()):
+        asked = curve.at(share, 1.0, 1.0)
+        for dimension, color in enumerate((VALENCE_COLOR, AROUSAL_COLOR)):
+            label = ("valence", "arousal")[dimension]
+            axes.plot(share, asked[:, dimension], color=color, linewidth=2.4, alpha=0.85, label=f"{label} requested")
+            for number, (times, values) in enumerate(tracks):
+                axes.plot(times, np.clip(values[:, dimension], -1, 1), color=color, linewidth=0.9, linestyle=(0, (3, 1)),
+                          alpha=max(0.25, 1 / len(tracks)), label=f"{label} measured" if number == 0 else None)
+        axes.set(xlim=(0, 1), ylim=(-1.05, 1.05), xticks=[0, 0.5, 1], yticks=[-1, 0, 1])
+        axes.axhline(0, color=JOINT_COLOR, linewidth=0.6)
+        axes.set_title(_one_line(name), fontsize=9, color=INK)
+        _style_frame(axes)
+    for axes in panels:
+        axes.set_axis_off()
+    legend = figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=9,
+                           labelcolor=INK, title=_one_line(title), title_fontsize=12, alignment="left")
+    legend.get_title().set(parse_math=False, color=INK)
+    _save(figure, path_png)
+
+
 # ---- parts of the picture --------------------------------------------------------------------------------------------
+
+
+def _blank(size_inches: tuple[float, float]):
+    # The object API keeps no global state, so this is safe inside a server and needs no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size_inches, dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure, path: str | os.PathLike) -> None:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    write_atomic(path, png.getvalue())
 
 
 def _draw_waveform(axes, envelope: np.ndarray, duration_seconds: float) -> None:
@@ -210,6 +277,11 @@ def _style_frame(axes) -> None:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(JOINT_COLOR)
+
+
+def _style_square(axes) -> None:
+    axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), xticks=[-1, 0, 1], yticks=[-1, 0, 1], aspect="equal")
+    _style_frame(axes)
 
 
 def _style_time_axis(axes, duration_seconds: float, most_ticks: float) -> None:

@@ -2,16 +2,17 @@
 
     samples, Audio or file -> one level -> windows of 3 s -> listener + signal descriptors -> heads -> Track
 
-The paper's Figure 1b (arXiv 2510.05875): features of a frozen listener, a sliding window, a regression head, the average
-over windows. Before anything listens, the sound is brought to one level, so loudness cannot pass for arousal. Sound is
-read in pieces of about half a minute; an hour-long file needs no more memory than they do. training/train_predictor.py
-makes the heads.
+The paper's Figure 1b (arXiv 2510.05875): features of a frozen listener, a sliding window, a regression head. But the point
+of a whole clip is judged from averaged features, not averaged from judgements: that is nearer to people's ratings. Before
+anything listens, the sound is brought to one level, so loudness cannot pass for arousal. Sound is read in pieces of about
+half a minute; an hour-long file needs no more memory than they do. training/train_predictor.py makes the heads.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,22 @@ CLIP = 4.0  # standard deviations: nothing odd may pull a value far
 
 FRAME, HOP = 512, 320  # of the spectral descriptors: 50 frames a second
 PITCH_FRAME, PITCH_HOP, LOWEST_PITCH, PITCHES = 4096, 2048, 36, 72  # of the pitch histogram: MIDI 36..107
-LAGS = 75  # of the pulse: up to 1.5 s
-SCALARS = ("level_db", "level_std_db", "low_energy", "centroid", "centroid_std", "flatness", "rolloff", "bass", "flux",
-           "flux_std", "flux_peak", "onset_rate", "tonal", "roughness")
+TEXTURE = ("centroid", "centroid_std", "flatness", "rolloff", "bass", "flux", "flux_std", "flux_peak", "onset_rate", "tonal",
+           "roughness")
+CHORDS = {"major": (0, 4, 7), "minor": (0, 3, 7), "diminished": (0, 3, 6), "augmented": (0, 4, 8), "dominant_7": (0, 4, 7, 10),
+          "suspended_4": (0, 5, 7), "minor_7": (0, 3, 7, 10), "major_7": (0, 4, 7, 11)}
+INTERVALS = 6  # semitones 1..6; with their inversions, all there are
+HARMONY = len(CHORDS) + INTERVALS
+
 
 @dataclass(frozen=True, eq=False)
 class Track:
     """Valence and arousal over time, on [-1, 1].
 
     `times_seconds` [W] are the middles of the windows; `values` [W, 2] (valence, arousal) and their `uncertainty` [W, 2]
-    (one standard deviation) are NaN where `music` [W], the probability that a window is music, is below one half.
-    `point` [2] is the average over the windows that are music, NaN where none is.
+    (one standard deviation) are NaN where `music` [W], the probability that a window is music (0 in a rest), is below one
+    half. `point` [2] is what the heads say of the average of the windows that are music, which is how they were trained; NaN
+    where these are no majority of the windows with a sound.
     """
 
     times_seconds: np.ndarray
@@ -55,7 +61,7 @@ class Track:
 
     @property
     def is_music(self) -> bool:
-        return bool((self.music >= 0.5).any())
+        return bool(2 * (self.music >= 0.5).sum() > (self.music > 0).sum())
 
 
 class EmotionPredictor:
@@ -82,7 +88,8 @@ class EmotionPredictor:
             raise ValueError(f"{folder / CONFIG} has kind {config.get('kind')!r}: expected 'emotion-predictor'.")
         tensors = {name: tensor.numpy() for name, tensor in read_tensors(folder).items()}
         width, examples = tensors["centre"].shape[0], tensors["examples"].shape[0]
-        shapes = {"centre": (width,), "examples": (examples, width), "music.centre": (width,), "music.scale": (2, width), "music.weights": (width,)}
+        shapes = {"centre": (width,), "examples": (examples, width), "music.centre": (width,), "music.scale": (2, width),
+                  "music.weights": (width,)}
         for name in DIMENSIONS:
             shapes |= {f"{name}.scale": (2, width), f"{name}.alpha": (examples,), f"{name}.inverse": (examples, examples)}
         wrong = [name for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape]
@@ -96,24 +103,22 @@ class EmotionPredictor:
         Raises ValueError for a missing or unreadable file and for sound that is shorter than 0.05 s or not finite."""
         heard = hear(source, sample_rate_hz, self.listener)
         music = self._music(heard)
-        values, uncertainty = self.judge(smoothed(heard))
-        rest = music < 0.5
-        values[rest], uncertainty[rest] = np.nan, np.nan
-        point = np.full(2, np.nan) if rest.all() else np.nanmean(values, axis=0)
-        return Track(heard.times_seconds, values, uncertainty, music, point)
+        features = smoothed(heard)
+        values, uncertainty = self.judge(features)
+        values[music < 0.5], uncertainty[music < 0.5] = np.nan, np.nan
+        track = Track(heard.times_seconds, values, uncertainty, music, np.full(2, np.nan))
+        if not track.is_music:
+            return track
+        return replace(track, point=self.judge(features[music >= 0.5].mean(0, keepdims=True))[0][0])
 
     def judge(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [W, D] -> values and standard deviations, both [W, 2]."""
-        columns = []
+        t, columns = self._t, []
         for name in DIMENSIONS:
-            head = self.config["heads"][name]
-            x, y = (scaled(rows, self._t["centre"], self._t[f"{name}.scale"]) for rows in (features, self._t["examples"]))
-            cross = kernel(x, y, head)
-            variance = (head["linear"] * (x * x).sum(1) + head["rbf"] + head["noise"]
-                        - np.einsum("ij,jk,ik->i", cross, self._t[f"{name}.inverse"], cross, optimize=True))
-            columns.append((np.clip(head["mean"] + cross @ self._t[f"{name}.alpha"], -1, 1),
-                            head["spread"] * np.sqrt(np.maximum(variance, 1e-6))))
-        return np.stack([c[0] for c in columns], 1), np.stack([c[1] for c in columns], 1)
+            x, examples = (scaled(rows, t["centre"], t[f"{name}.scale"]) for rows in (features, t["examples"]))
+            columns.append(posterior(x, examples, self.config["heads"][name], t[f"{name}.alpha"], t[f"{name}.inverse"]))
+        values, uncertainty = (np.stack(column, 1) for column in zip(*columns, strict=True))
+        return values, uncertainty
 
     def _music(self, heard: Heard) -> np.ndarray:
         x = scaled(combined(heard.features, heard.descriptors), self._t["music.centre"], self._t["music.scale"])
@@ -134,20 +139,30 @@ def kernel(x: np.ndarray, y: np.ndarray, head: dict) -> np.ndarray:
     return head["linear"] * product + head["rbf"] * np.exp(-np.maximum(squares, 0) / 2)
 
 
+def posterior(x: np.ndarray, examples: np.ndarray, head: dict, alpha: np.ndarray, inverse: np.ndarray):
+    """Scaled features [W, D] and those of the examples [N, D] -> values on [-1, 1] and standard deviations, both [W]."""
+    cross = kernel(x, examples, head)
+    prior = head["linear"] * (x * x).sum(1) + head["rbf"] + head["noise"]
+    variance = prior - ((cross @ inverse) * cross).sum(1)
+    return np.clip(head["mean"] + cross @ alpha, -1, 1), head["spread"] * np.sqrt(np.maximum(variance, 1e-6))
+
+
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """What reaches the heads: centres of the windows [W], listener features [W, D'], raw descriptors [W, R], RMS [W]."""
+    """What reaches the heads: centres of the windows [W], listener features [W, D'], raw descriptors [W, R], RMS [W] at one
+    level, and the level that the sound had, in dBFS."""
 
     times_seconds: np.ndarray
     features: np.ndarray
     descriptors: np.ndarray
     levels: np.ndarray
+    level_db: float
 
 
 def hear(source: str | Path | Audio | np.ndarray | torch.Tensor, sample_rate_hz: float | None, listener) -> Heard:
     """Any sound -> Heard. Windows every `listener.hop_seconds`; a rest of half a window or more is a window too."""
     rate_hz, blocks = _opened(source, sample_rate_hz)
-    gain = LEVEL_RMS / max(_gated_rms(blocks(), rate_hz), SILENCE_RMS)
+    level = max(_gated_rms(blocks(), rate_hz), SILENCE_RMS)
     hop, window = round(listener.hop_seconds * RATE_HZ), round(WINDOW_SECONDS * RATE_HZ)
     piece = (PIECE_WINDOWS - 1) * hop + max(hop, window)
     times, features, descriptors, levels, held, at = [], [], [], [], np.zeros(0, np.float32), 0
@@ -164,7 +179,7 @@ def hear(source: str | Path | Audio | np.ndarray | torch.Tensor, sample_rate_hz:
         at += len(heard) * hop
 
     for block in _resampled(blocks(), rate_hz):
-        held = np.concatenate([held, block * np.float32(gain)])
+        held = np.concatenate([held, block * np.float32(LEVEL_RMS / level)])
         while len(held) >= piece:
             take(held[:piece])
             held = held[PIECE_WINDOWS * hop :]
@@ -174,7 +189,7 @@ def hear(source: str | Path | Audio | np.ndarray | torch.Tensor, sample_rate_hz:
         held = held[at - begun :]
     if not times or len(held) - max(0, window - hop) >= window / 2:
         take(held)
-    return Heard(np.array(times), np.stack(features), np.stack(descriptors), np.array(levels))
+    return Heard(np.array(times), np.stack(features), np.stack(descriptors), np.array(levels), 20 * np.log10(level))
 
 
 # ---------------------------------------------------------------------------------------------------------------- sound
@@ -190,15 +205,13 @@ def _opened(source, sample_rate_hz) -> tuple[float, Callable[[], Iterator[np.nda
             raise ValueError(f"There is no file {path}; choose an existing sound file.")
 
         def of_file():
-            with soundfile.SoundFile(path) as file:
+            with _readable(path), soundfile.SoundFile(path) as file:
+                mix = np.full(file.channels, 1 / file.channels, np.float32)  # in a tenth of the time of mean(1)
                 for block in file.blocks(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True):
-                    yield _finite(block.mean(1))
+                    yield _finite(block @ mix)
 
-        try:
+        with _readable(path):
             info = soundfile.info(path)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path} is not a readable sound file ({error.error_string.rstrip('.')}); choose a WAV, FLAC, OGG "
-                             "or MP3 file.") from error
         _check(info.frames, info.samplerate)
         return info.samplerate, of_file
     if isinstance(source, Audio):
@@ -211,6 +224,17 @@ def _opened(source, sample_rate_hz) -> tuple[float, Callable[[], Iterator[np.nda
     return sample_rate_hz, lambda: (
         _finite(np.atleast_2d(samples[..., start : start + size]).mean(0, dtype=np.float32))
         for start in range(0, samples.shape[-1], size))
+
+
+@contextlib.contextmanager
+def _readable(path: Path):
+    import soundfile
+
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} is not a readable sound file ({error.error_string.rstrip('.')}); choose a WAV, FLAC, OGG or MP3 "
+                         "file.") from error
 
 
 def _check(length: int, sample_rate_hz: float | None):
@@ -253,61 +277,55 @@ def _resampled(blocks: Iterator[np.ndarray], rate_hz: float) -> Iterator[np.ndar
 
 
 def smoothed(heard: Heard) -> np.ndarray:
-    """Heard -> features [W, D] of each window with its neighbours: key and pulse need more than 3 s to show.
+    """Heard -> features [W, D] of each window with its neighbours: harmony needs more than 3 s to show.
 
     Rests count for nothing, as long as there is anything else near.
     """
-    near = np.abs(heard.times_seconds[:, None] - heard.times_seconds) <= NEAR_SECONDS
-    weights = near * np.where(heard.levels > LEVEL_RMS * RESTS_BELOW, 1.0, 1e-6)
-    weights /= weights.sum(1, keepdims=True)
-    return combined(weights @ heard.features, weights @ heard.descriptors)
+    times, weights = heard.times_seconds, np.where(heard.levels > LEVEL_RMS * RESTS_BELOW, 1.0, 1e-6)
+    first, last = (np.searchsorted(times, times + step) for step in (-NEAR_SECONDS - 1e-6, NEAR_SECONDS + 1e-6))
+    near = [(slice(a, b), weights[a:b] / weights[a:b].sum()) for a, b in zip(first, last, strict=True)]
+    return combined(*(np.stack([share @ rows[part] for part, share in near]) for rows in (heard.features, heard.descriptors)))
 
 
 def combined(features: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
-    """Listener features [W, D'] and raw descriptors [W, R], averaged or not -> what the heads read [W, D' + 31]."""
-    scalars, pulse, pitch = np.split(descriptors.astype(np.float64), [len(SCALARS), len(SCALARS) + LAGS + 1], axis=1)
-    relative = pulse[:, 10:] / (pulse[:, :1] + 1e-9)  # lags from 0.2 s
-    best = relative.argmax(1)
-    beat = [relative.max(1), np.log2((best + 10) / 50), relative.std(1), np.log10(pulse[:, 0] + 1e-6)]
-    pitch = pitch / (pitch.sum(1, keepdims=True) + 1e-6)
-    chroma = pitch.reshape(len(pitch), -1, 12).sum(1)  # from C
+    """Listener features [W, D'] and raw descriptors [W, R], averaged or not -> what the heads read [W, D' + 11 + 14].
+
+    The last are TEXTURE, then harmony: CHORDS, and how strongly pitch classes 1..6 semitones apart sound together (the
+    autocorrelation of the chroma)."""
+    rest, chroma = np.split(descriptors.astype(np.float64), [-12], axis=1)
+    unit = _centred(chroma)
+    intervals = [(unit * np.roll(unit, step, axis=1)).sum(1) for step in range(1, INTERVALS + 1)]
+    return np.column_stack([features, rest, *intervals])
+
+
+def _centred(chroma: np.ndarray) -> np.ndarray:
+    """Rows [N, 12] less their mean, of length 1."""
     spread = chroma - chroma.mean(1, keepdims=True)
-    unit = spread / (np.linalg.norm(spread, axis=1, keepdims=True) + 1e-6)
-    major, minor = (unit @ keys.T for keys in (_MAJOR_KEYS, _MINOR_KEYS))
-    intervals = [(unit * np.roll(unit, step, axis=1)).sum(1) for step in range(1, 7)]
-    steps = np.arange(PITCHES) / 12
-    register = pitch @ steps
-    width = np.sqrt(np.maximum(pitch @ steps ** 2 - register ** 2, 0))
-    entropy = -(chroma * np.log(chroma + 1e-6)).sum(1)
-    key = [major.max(1), minor.max(1), major.max(1) - minor.max(1), np.maximum(major, minor).max(1), register, width, entropy]
-    return np.column_stack([features, scalars, *beat, *key, *intervals])
+    return spread / (np.linalg.norm(spread, axis=1, keepdims=True) + 1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------------- descriptors
 
 
 def describe(samples: np.ndarray) -> np.ndarray:
-    """One window [t] at 16 kHz and one level -> raw descriptors [R]: SCALARS, the pulse (autocovariance of the onset
-    strength at LAGS lags of 20 ms) and a pitch histogram [72] of spectral peaks by semitone."""
+    """One window [t] at 16 kHz and one level -> raw descriptors [R]: TEXTURE, CHORDS (how well the best root of each fits)
+    and the chroma [12] from C."""
     samples = np.pad(samples, (0, max(0, 2 * PITCH_FRAME - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP] * _HANN
     power = np.abs(np.fft.rfft(frames, axis=1)).astype(np.float32) ** 2  # [f,257]
     total = power.sum(1) + 1e-9
-    level_db = 10 * np.log10(total / FRAME + 1e-7)
     centroid = np.log2((power @ _BINS_HZ + 100 * 1e-6) / (total + 1e-6) + 50)
     flatness = np.log10(power + 1e-8).mean(1) - np.log10(power.mean(1) + 1e-8)
     rolloff = (np.cumsum(power, 1) < 0.85 * total[:, None]).sum(1) / len(_BINS_HZ)
     bands = np.log10(1 + 1000 * (power @ _MELS))  # [f,96]
     onset = np.maximum(np.diff(bands, axis=0), 0).mean(1)
-    centred = onset - onset.mean()
-    spectrum = np.abs(np.fft.rfft(centred, 2 * max(len(centred), LAGS + 1))) ** 2
-    pulse = np.fft.irfft(spectrum)[: LAGS + 1] / len(centred)
     peaks = (onset[1:-1] > onset[:-2]) & (onset[1:-1] >= onset[2:]) & (onset[1:-1] > onset.mean() + onset.std())
     pitch, tonal, roughness = _pitches(samples)
-    scalars = (level_db.mean(), level_db.std(), (level_db < level_db.max() - 20).mean(), centroid.mean(), centroid.std(),
-               flatness.mean(), rolloff.mean(), power[:, :7].sum() / total.sum(), onset.mean(), onset.std(), onset.max(),
-               peaks.sum() / (len(onset) * HOP / RATE_HZ), tonal, roughness)
-    return np.concatenate([scalars, pulse, pitch]).astype(np.float32)
+    texture = (centroid.mean(), centroid.std(), flatness.mean(), rolloff.mean(), power[:, :7].sum() / total.sum(), onset.mean(),
+               onset.std(), onset.max(), peaks.sum() / (len(onset) * HOP / RATE_HZ), tonal, roughness)
+    octaves = pitch.reshape(-1, 12)
+    chords = (_CHORD_TEMPLATES @ _centred(np.sqrt(octaves).sum(0)[None])[0]).max(1)  # the root lets weak notes count
+    return np.concatenate([texture, chords, octaves.sum(0)]).astype(np.float32)
 
 
 def _pitches(samples: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -335,14 +353,5 @@ def _pitches(samples: np.ndarray) -> tuple[np.ndarray, float, float]:
 _HANN, _PITCH_HANN = np.hanning(FRAME).astype(np.float32), np.hanning(PITCH_FRAME).astype(np.float32)
 _BINS_HZ = (np.arange(FRAME // 2 + 1) * RATE_HZ / FRAME).astype(np.float32)
 _MELS = mel_filters().T.astype(np.float32)
-
-
-def _keys(profile: tuple[float, ...]) -> np.ndarray:
-    """Twelve transpositions [12, 12] of a key profile, centred, of length 1."""
-    rows = np.stack([np.roll(profile, tonic) for tonic in range(12)]) - np.mean(profile)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-# Krumhansl and Kessler 1982
-_MAJOR_KEYS = _keys((6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88))
-_MINOR_KEYS = _keys((6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17))
+_CHORD_TEMPLATES = np.stack([  # [chords,12 roots,12]
+    _centred(np.stack([np.isin(np.arange(12), (np.array(steps) + root) % 12) * 1.0 for root in range(12)])) for steps in CHORDS.values()])

@@ -322,22 +322,29 @@ def bootstrap(
     The columns `[N, ...]` share their N >= 4 rows, which are drawn together; a row should be one independent piece.
     Not for FAD: repeated rows pull covariances down.
     """
+    return bootstrap_levels(statistic, columns, levels=(level,), resamples=resamples, seed=seed)[0]
+
+
+def bootstrap_levels(
+    statistic: Callable[..., float], columns: Sequence[np.ndarray], *, levels: Sequence[float], resamples: int = 2000, seed: int = 0
+) -> list[Interval]:
+    """As `bootstrap`, an interval for each level from the same resamples."""
     columns = [_array(f"columns[{i}]", column, (1, 2)) for i, column in enumerate(columns)]
     n = len(columns[0]) if columns else 0
     if n < 4 or any(len(column) != n for column in columns):
         raise ValueError(f"the columns have {[len(c) for c in columns]} rows: give columns of one length, at least 4")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level!r}: use a share between 0 and 1, such as 0.95")
+    for level in levels:
+        if not 0 < level < 1:
+            raise ValueError(f"level is {level!r}: use a share between 0 and 1, such as 0.95")
     if isinstance(resamples, bool) or not isinstance(resamples, int) or not 100 <= resamples <= 1_000_000:
         raise ValueError(f"resamples is {resamples!r}: use a whole number from 100 to 1000000")
     rng = np.random.default_rng(seed)
     draws = (rng.integers(0, n, n) for _ in range(resamples))
     drawn = np.array([statistic(*(column[rows] for column in columns)) for rows in draws])
-    drawn = drawn[~np.isnan(drawn)]
-    low = high = math.nan
-    if 2 * len(drawn) >= resamples:
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(*columns)), float(low), float(high), float(level), n)
+    drawn, value = drawn[~np.isnan(drawn)], float(statistic(*columns))
+    known = 2 * len(drawn) >= resamples
+    limits = [np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if known else (math.nan, math.nan) for level in levels]
+    return [Interval(value, float(low), float(high), float(level), n) for level, (low, high) in zip(levels, limits)]
 
 
 def bootstrap_difference(

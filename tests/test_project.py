@@ -18,7 +18,7 @@ ROWS = (("affect", "audio", "weights"),
         ("decoder", "predictor", "score", "alignment", "clap"),
         ("sampling", "checkpoint"),
         ("pipeline",),
-        ("piece", "report"),
+        ("piece", "report", "benchmark"),
         ("cli", "osc", "daw", "__main__"))
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms} | {"__init__": -1}  # the version, for everyone
 
@@ -115,7 +115,7 @@ def test_every_third_party_import_is_required():
     """What lara_core imports is the standard library, itself, or a line of requirements.txt."""
     names = {"pretty-midi": "pretty_midi", "python-osc": "pythonosc"}
     required = {names.get(name, name) for name in names_in((ROOT / "requirements.txt").read_text())}
-    late = {"training"}  # cli.py passes on to the trainer where it is there
+    late = {"training", "ray"}  # used where they are there: cli.py passes on to the trainer, benchmark to a cluster
     for path in CORE:
         absolute = {module.split(".")[0] for level, module, _ in imports(path) if level == 0}
         assert absolute <= required | set(sys.stdlib_module_names) | late, path

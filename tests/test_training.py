@@ -10,7 +10,7 @@ from scipy.stats import pearsonr, spearmanr
 from lara_core.checkpoint import load_model
 from lara_core.codec import score as s
 from training.composer import Composer, parse_chord
-from training.corpus import build, captions, draw_curve, joined, natural_arousal, reperformed
+from training.corpus import build, captions, draw_curve, in_key, joined, natural_arousal, reperformed
 from training.muon import Muon, orthogonalised
 from training.styles import STYLES
 
@@ -88,6 +88,17 @@ def corpus_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus") / "corpus.npz"
     np.savez(path, **build(10, [], 0, seed=3))
     return path
+
+
+def test_another_key_is_the_same_music(corpus_file):
+    piece = Composer(STYLES[1], np.random.default_rng(2)).compose(np.full(8, .3), np.full(8, .2))
+    codes, moved = s.encode(piece), s.encode(in_key(piece, 9))
+    grid = s.LANE["grid"]
+    assert np.array_equal(np.delete(codes, grid, 0), np.delete(moved, grid, 0)) and not np.array_equal(codes[grid], moved[grid])
+    assert [n.pitch - m.pitch for n, m in zip(piece.notes, in_key(piece, 9).notes)] == [3] * len(piece.notes)  # a third down, not a sixth up
+    with np.load(corpus_file) as data:
+        tonics = data["codes"][grid, data["offsets"][:-1] + 1]
+    assert len(set(tonics.tolist())) > 3  # the key says nothing of a piece
 
 
 def test_corpora_join_piece_by_piece(corpus_file):

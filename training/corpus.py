@@ -107,6 +107,14 @@ def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.nda
     return score, emotion, captions(rng, FAMILY_WORDS[meta["family"]], tuple(p for p in programs if p >= 0), emotion)
 
 
+def in_key(score: Score, tonic: int) -> Score:
+    """The same music on another tonic. Every piece gets a drawn one: codes are relative to it, and where all that is composed
+    stood in C, any other key would tell the model to play a real score."""
+    by = codes_of.key_shift(tonic) - codes_of.key_shift(score.tonic)
+    return replace(score, tonic=tonic, notes=[n._replace(pitch=n.pitch + by) for n in score.notes],
+                   chords=[c if c.root < 0 else c._replace(root=(c.root + by) % 12) for c in score.chords])
+
+
 def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> dict[str, np.ndarray]:
     pieces = [composed(seed * 1_000_003 + i) for i in tqdm(range(n_pieces), desc="composing", unit="piece")]
     for path in score_files:
@@ -115,9 +123,9 @@ def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> di
         for i, meta in enumerate(tqdm(metas, desc=f"performing {path.stem}", unit="piece")):
             for r in range(repeats):
                 pieces.append(reperformed(codes[:, offsets[i]:offsets[i + 1]], meta, seed + 7919 * i + r))
-    all_codes, emotions = [], []
+    all_codes, emotions, rng = [], [], np.random.default_rng(seed)
     for score, emotion, _ in pieces:
-        all_codes.append(codes_of.encode(score))
+        all_codes.append(codes_of.encode(in_key(score, int(rng.integers(12)))))
         emotions.append(np.repeat(emotion, [bar.frames for bar in score.bars], axis=0).astype(np.float16))
     codes = np.concatenate(all_codes, 1)
     codec = {"name": "score", "n_codebooks": codes_of.K, "codebook_size": codes_of.V, "delays": list(range(codes_of.K)),

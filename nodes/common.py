@@ -75,7 +75,7 @@ def sounds_of(audio) -> list["Audio"]:
     from ..lara_core.audio import Audio
 
     waveform = audio.get("waveform") if isinstance(audio, Mapping) else None
-    if getattr(waveform, "ndim", 0) != 3:
+    if getattr(waveform, "ndim", 0) != 3 or "sample_rate" not in audio:
         raise ValueError("The audio input holds no sound; connect the AUDIO output of a node such as Load Audio or Generate Music.")
     if 0 in waveform.shape:
         raise ValueError("The audio is empty (it has no samples); choose a file, or a stretch of it, with sound in it.")
@@ -163,4 +163,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-

@@ -163,7 +163,7 @@ def test_numbers_that_are_no_emotion_are_refused_by_their_place(run, values, sai
 
 
 @pytest.mark.parametrize("audio", [None, {}, {"waveform": None, "sample_rate": 44100}, {"waveform": np.zeros((2, 10)), "sample_rate": 44100},
-                                   {"waveform": np.zeros((1, 2, 0)), "sample_rate": 44100}])
+                                   {"waveform": np.zeros((1, 2, 0)), "sample_rate": 44100}, {"waveform": np.zeros((1, 2, 9))}])
 def test_what_is_no_sound_is_one_sentence(run, audio):
     with pytest.raises(ValueError, match="^The audio"):
         run("LARAEmotionFromAudio", audio=audio)

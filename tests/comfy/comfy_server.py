@@ -69,9 +69,12 @@ class Server:
     def __init__(self, base: Path, port: int, log: Path):
         self.base, self.port, self.url, self.log = base, port, f"http://127.0.0.1:{port}", log
 
-    def get(self, path: str):
+    def read(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=30) as response:
-            return json.loads(response.read())
+            return response.read()
+
+    def get(self, path: str):
+        return json.loads(self.read(path))
 
     def post(self, path: str, value: dict):
         """-> the answer's JSON, also where the server refuses."""

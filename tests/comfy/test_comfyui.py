@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+from urllib.parse import quote
 
 import comfy_workflows
 import mido
@@ -44,6 +45,16 @@ def ids(source: str) -> set[str]:
 def test_every_node_is_there(object_info):
     ours = {kind for kind, info in object_info.items() if info["python_module"] == "custom_nodes.lara-gen"}
     assert ours == set().union(*(ids(path.read_text()) for path in (ROOT / "nodes").glob("*.py")))
+
+
+def test_the_page_is_given_templates_pictures_help_and_translations(server, object_info):
+    assert set(server.get("/workflow_templates")["lara-gen"]) == {path.stem for path in WORKFLOWS}
+    for path in WORKFLOWS:
+        assert server.read(f"/api/workflow_templates/lara-gen/{quote(path.stem)}.jpg")[:3] == b"\xff\xd8\xff"
+    translated = server.get("/i18n")
+    for kind in (kind for kind in object_info if kind.startswith("LARA")):
+        assert server.read(f"/extensions/lara-gen/docs/{kind}.md").startswith(b"# ")
+        assert all(kind in translated[language]["nodeDefs"] for language in ("de", "zh"))
 
 
 def test_the_nodes_are_quick_to_import(server):

@@ -66,7 +66,7 @@ function parseJson(text, what) {
     return JSON.parse(text);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw new Error(`${what} is not JSON: ${shown(text)}`);
+    throw new Error(`${what} is not JSON (${text.slice(0, 60)})`);
   }
 }
 
@@ -276,9 +276,20 @@ export function gridStep(axis, from, to, count, bars) {
     const smallest = (to - from) / count / axis.bar, beat = 1 / axis.beatsPerBar;
     return axis.bar * (smallest <= beat ? beat : 2 ** Math.max(Math.ceil(Math.log2(smallest)), 0));
   }
-  const inSeconds = axis.secondsPerUnit && axis.unit !== "beats", scale = inSeconds ? axis.secondsPerUnit : axis.unit === "beats" ? 1 : 100;
-  const smallest = ((to - from) * scale) / count;
-  return ((inSeconds ? STEPS : ROUND_STEPS).find((step) => step >= smallest) ?? smallest) / scale;
+  const scale = gridScale(axis), smallest = ((to - from) * scale) / count;
+  const steps = axis.unit !== "beats" && axis.secondsPerUnit ? STEPS : ROUND_STEPS;
+  return (steps.find((step) => step >= smallest) ?? smallest) / scale;
+}
+
+/** What the axis counts (seconds where known, else beats or per cent) in one unit of the curve. */
+function gridScale({ unit, secondsPerUnit }) {
+  return unit === "beats" ? 1 : secondsPerUnit ?? 100;
+}
+
+/** What a pointer snaps to: whole seconds (beats, per cent) or whole bars, and finer where the grid is. Parameters as in gridStep. */
+export function snapStep(axis, from, to, count, bars) {
+  const whole = bars && axis.bar ? axis.bar : 1 / gridScale(axis);
+  return Math.min(whole, gridStep(axis, from, to, count, bars));
 }
 
 /** Grid lines between `from` and `to`: [{t, label}], at most `count` of them. */
@@ -302,7 +313,7 @@ function barLabel({ bar, beatsPerBar }, t) {
 
 /** t in words: m:ss where the seconds are known, else beats or per cent; with the decimals that `step` needs. */
 export function timeLabel(axis, t, step) {
-  const scale = axis.unit === "beats" ? 1 : axis.secondsPerUnit ?? 100;
+  const scale = gridScale(axis);
   const decimals = decimalsFor(step * scale), value = t * scale;
   if (axis.unit === "beats") return `${value.toFixed(decimals)}`;
   if (!axis.secondsPerUnit) return `${value.toFixed(decimals)} %`;
@@ -314,7 +325,7 @@ export function timeLabel(axis, t, step) {
 /** t from what someone typed: m:ss or a number in what `timeLabel` shows (seconds, beats or per cent); NaN where it is neither. */
 export function parseTime(axis, text) {
   const match = /^\s*(?:(\d+):)?(\d*\.?\d+)\s*(?:%|s)?\s*$/.exec(text.replace(",", "."));
-  const scale = axis.unit === "beats" ? 1 : axis.secondsPerUnit ?? 100;
+  const scale = gridScale(axis);
   return match ? (Number(match[1] ?? 0) * 60 + Number(match[2])) / scale : NaN;
 }
 

@@ -25,6 +25,7 @@ export class ValueElement extends HTMLElement {
   /** A subclass draws into `this.svg` and redraws in `resized`. */
   connectedCallback() {
     this.resizes.observe(this.svg);
+    this.svg.onmousedown = (event) => event.preventDefault(); // the handle keeps the focus that pointerdown gave it
   }
 
   disconnectedCallback() {

@@ -6,7 +6,7 @@
 import { clamp, gridLines, LANES, sampler, signed, timeLabel, trace } from "./curve.js";
 import { setAttributes, svg } from "./element.js";
 
-const LEFT = 30, RIGHT = 12, RULER = 18, GAP = 10, BOTTOM = 8;
+const LEFT = 30, RIGHT = 12, RULER = 18, GAP = 10, BOTTOM = 4;
 const GRID_PIXELS = 56; // room for a label
 const MARKS = { valence: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z", arousal: "M0-6.2L6.2 0L0 6.2L-6.2 0Z" }; // told apart without colour
 
@@ -31,6 +31,7 @@ export class Lanes {
     });
     made.name = part("text", "name");
     made.name.textContent = lane[0].toUpperCase() + lane.slice(1);
+    made.legend = svg(group, "text", { class: "legend", "text-anchor": "end" });
     // A nested <svg> clips to the lane where handles may still overlap its edge.
     made.clip = svg(group, "svg", { overflow: "hidden" });
     Object.assign(made, { area: svg(made.clip, "path", { class: "area" }), measured: svg(made.clip, "path", { class: "measured" }),
@@ -137,6 +138,8 @@ export class Lanes {
       });
     }
     setAttributes(this.lanes[lane].measured, { d });
+    setAttributes(this.lanes[lane].legend, { x: LEFT + this.width - 7, y: this.top(lane) + 13 });
+    this.lanes[lane].legend.textContent = d ? "┄ measured" : "";
   }
 
   drawHandles(lane, curve, axis, selection, cursor) {

@@ -107,7 +107,7 @@ export class Timeline extends ValueElement {
   }
 
   get step() {
-    return this.snap === "off" ? null : curves.gridStep(this.axis, this.from, this.to, this.lanes.gridCount * 2, this.snap === "bars");
+    return this.snap === "off" ? null : curves.snapStep(this.axis, this.from, this.to, this.lanes.gridCount, this.snap === "bars");
   }
 
   select(indices, cursor = this.cursor) {
@@ -154,6 +154,7 @@ export class Timeline extends ValueElement {
     event.stopPropagation();
     const at = place(event, this.svg), extend = event.shiftKey || event.ctrlKey || event.metaKey;
     const { index, lane } = event.target.closest(".handle")?.dataset ?? {};
+    this.pressedOn = index; // a double click hears nothing but the surface that captures the pointer
     this.svg.setPointerCapture(event.pointerId);
     const common = { at, start: at, curve: this.curve, extend, before: new Set(this.selection) };
     if (index === undefined) {
@@ -204,8 +205,8 @@ export class Timeline extends ValueElement {
   }
 
   doubleClick(event) {
-    const { index } = event.target.closest(".handle")?.dataset ?? {}, at = place(event, this.svg), lane = this.lanes.laneAt(at.y);
-    if (index !== undefined) this.change(curves.removePoints(this.curve, [Number(index)]), []);
+    const at = place(event, this.svg), lane = this.lanes.laneAt(at.y);
+    if (this.pressedOn !== undefined) this.change(curves.removePoints(this.curve, [Number(this.pressedOn)]), []);
     else this.add(curves.snapped(clamp(this.lanes.t(at.x), this.from, this.to), event.altKey ? null : this.step),
       { [lane]: this.lanes.value(lane, at.y) }, lane);
   }
@@ -401,7 +402,8 @@ export class Timeline extends ValueElement {
     const [valence, arousal] = LANES.map((lane) => curves.sampler(this.curve, lane)(t));
     const word = curves.nearestEmotion(this.emotions, valence, arousal);
     const where = curves.timeLabel(this.axis, t, (this.to - this.from) / this.lanes.width);
-    readout.textContent = `${where}  V ${curves.signed(valence)}  A ${curves.signed(arousal)}  ${word}`;
+    const part = (text, lane) => Object.assign(document.createElement("span"), { textContent: text, className: lane });
+    readout.replaceChildren(`${where}  `, part(`V ${curves.signed(valence)}`, "valence"), "  ", part(`A ${curves.signed(arousal)}`, "arousal"), `  ${word}`);
   }
 }
 

@@ -15,12 +15,16 @@ const LANDMARKS = ["happy", "excited", "tense", "angry", "sad", "calm", "bored",
 
 const HTML = `
 <div class="plot"><svg class="pad" role="application" aria-label="Mood: valence and arousal">
+  <defs>
+    <linearGradient id="pleasant" class="valence"><stop offset="0" stop-opacity="0"/><stop offset="1" stop-opacity=".25"/></linearGradient>
+    <linearGradient id="intense" class="arousal" x1="0" y1="1" x2="0" y2="0"><stop offset="0" stop-opacity="0"/><stop offset="1" stop-opacity=".25"/></linearGradient>
+  </defs>
   <g class="scene"></g>
   <g class="words"></g>
   <path class="guide valence"></path><path class="guide arousal"></path>
   <g class="handle" tabindex="0" role="slider" aria-roledescription="two-way slider" aria-valuemin="-1" aria-valuemax="1"
      aria-keyshortcuts="ArrowUp ArrowDown ArrowLeft ArrowRight 0">
-    <circle class="hit" r="14"></circle><circle class="knob" r="7"></circle>
+    <circle class="hit" r="14"></circle><circle class="knob" r="7"></circle><text class="near" text-anchor="middle"></text>
   </g>
 </svg></div>
 <div class="fields">
@@ -135,7 +139,10 @@ export class VAPad extends ValueElement {
   drawScene() {
     const scene = this.root.querySelector(".scene"), { x, y } = this.centre, r = this.radius;
     scene.replaceChildren();
-    svg(scene, "rect", { class: "paper", x: x - r, y: y - r, width: 2 * r, height: 2 * r, rx: 6 });
+    const square = { x: x - r, y: y - r, width: 2 * r, height: 2 * r, rx: 6 };
+    svg(scene, "rect", { class: "paper", ...square });
+    svg(scene, "rect", { class: "tint", ...square, fill: "url(#pleasant)" });
+    svg(scene, "rect", { class: "tint", ...square, fill: "url(#intense)" });
     for (const part of [0.5, 1]) svg(scene, "circle", { class: "grid", cx: x, cy: y, r: r * part });
     svg(scene, "path", { class: "axis", d: `M${x - r} ${y}H${x + r}M${x} ${y - r}V${y + r}` });
     const ends = [["valence", "unpleasant", x - r, y + 4, -90], ["valence", "pleasant", x + r, y + 4, 90],
@@ -175,6 +182,9 @@ export class VAPad extends ValueElement {
     if (!this.radius) return; // nothing to draw on yet
     const { x, y } = this.at(point), { x: cx, y: cy } = this.centre;
     setAttributes(this.handle, { transform: `translate(${x} ${y})` });
+    const near = this.root.querySelector(".near");
+    near.textContent = word;
+    setAttributes(near, { y: arousal > 0.85 ? 22 : -13 });
     setAttributes(this.root.querySelector(".guide.valence"), { d: `M${cx} ${y}H${x}` });
     setAttributes(this.root.querySelector(".guide.arousal"), { d: `M${x} ${cy}V${y}` });
   }

@@ -22,7 +22,8 @@ FOUR = {"unit": "normalized", "interpolation": "linear",
 
 
 @pytest.fixture(scope="module")
-def browser():
+def shared_page():
+    """One page with the extension set up, for all tests: starting Chromium takes longer than most of them."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
@@ -35,7 +36,15 @@ def browser():
     flags = ["--no-sandbox", "--disable-gpu", "--js-flags=--expose-gc", "--autoplay-policy=no-user-gesture-required"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield browser
+        page = browser.new_page(viewport={"width": 1000, "height": 900})
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.route("**/*", serve)
+        page.goto("http://lara.test/")
+        page.wait_for_function("window.app?.ready")
+        page.evaluate("app.ready")
+        yield page
         browser.close()
 
 
@@ -49,18 +58,12 @@ def serve(route):
 
 
 @pytest.fixture
-def page(browser):
-    """The page with the extension set up; a test fails on anything in the console."""
-    page = browser.new_page(viewport={"width": 1000, "height": 900})
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.route("**/*", serve)
-    page.goto("http://lara.test/")
-    page.wait_for_function("window.app?.ready")
-    page.evaluate("app.ready")
-    yield page
-    page.close()
+def page(shared_page):
+    """The page, with an empty graph; a test fails on anything in the console."""
+    shared_page.evaluate("clearGraph()")
+    shared_page.mouse.move(0, 0)
+    yield shared_page
+    complaints, shared_page.complaints = shared_page.complaints, []
     assert complaints == []
 
 
@@ -297,6 +300,11 @@ def test_points_come_and_go(page):
     assert (t, valence, arousal) == (pytest.approx(0.75, abs=0.005), pytest.approx(-0.25, abs=0.01), pytest.approx(-0.8, abs=0.03))
     page.keyboard.press("Delete")
     assert value(element) == FOUR
+    page.keyboard.press("Delete")  # nothing is selected now
+    assert value(element) == FOUR
+    for _ in range(2):  # the focus outlives the handle that an undo takes away
+        page.keyboard.press("Control+z")
+    assert value(element) == FOUR and element.locator(".handle:focus").count() == 1
     page.mouse.dblclick(*centre(handle(element, "valence", 2)))
     assert [p[0] for p in points(element)] == [0, 0.25, 1]
     element.locator(".lane.valence .handle").first.focus()
@@ -431,8 +439,8 @@ def test_arcs_and_shapes(page):
     element.get_by_role("button", name="Arcs").click()
     element.get_by_role("button", name="slow burn").click()
     assert Curve.from_json(value(element)) == PRESETS["slow-burn"]
-    element.get_by_role("radio", name="Hold until the next point").click()
-    assert value(element)["interpolation"] == "hold" and element.get_by_role("radio", checked=True).get_attribute("name") == "hold"
+    element.get_by_role("button", name="Hold until the next point").click()
+    assert value(element)["interpolation"] == "hold" and element.get_by_role("button", pressed=True).get_attribute("name") == "hold"
     element.locator("[name=undo]").click()
     element.locator("[name=undo]").click()
     assert value(element) == FOUR and element.locator("[name=undo]").is_disabled()
@@ -487,15 +495,19 @@ def test_both_lanes_stand_out_in_both_themes(page, theme):
 @pytest.mark.parametrize("size", [[230, 260], [420, 320], [960, 700]])
 def test_everything_fits_at_any_size(page, size):
     for make in (timeline, pad):
-        element = make(page, size=[300, 300])
-        page.evaluate("([width, height]) => Object.assign(document.querySelector('.node').style, { width: `${width}px`, height: `${height}px` })", size)
-        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        box = element.bounding_box()
-        for part in element.locator(".paper, .handle .mark, .knob, input, button, select").all():
-            if part.is_visible():
-                inner = part.bounding_box()
-                assert inner["x"] >= box["x"] - 2 and inner["x"] + inner["width"] <= box["x"] + box["width"] + 2, part
-                assert inner["y"] >= box["y"] - 2 and inner["y"] + inner["height"] <= box["y"] + box["height"] + 2, part
+        make(page, size=[300, 300])
+        outside = page.evaluate("""async ([width, height]) => {
+            const { element } = node.widgets[0], frame = () => new Promise(requestAnimationFrame);
+            Object.assign(element.parentElement.style, { width: `${width}px`, height: `${height}px` });
+            await frame();
+            await frame();
+            const box = element.getBoundingClientRect(), parts = element.shadowRoot.querySelectorAll(".paper, .mark, .knob, input, button, select, text");
+            return [...parts].filter((part) => {
+              const { left, right, top, bottom, width } = part.getBoundingClientRect();
+              return width && (left < box.left - 2 || right > box.right + 2 || top < box.top - 2 || bottom > box.bottom + 2);
+            }).map((part) => part.outerHTML);
+        }""", size)
+        assert outside == []
         page.evaluate("removeNode(node)")
 
 
@@ -517,6 +529,9 @@ def test_dragging_among_50_points_is_smooth(page):
     element = timeline(page, fifty, size=[900, 500])
     page.mouse.move(*centre(handle(element, "valence", 25)))
     page.mouse.down()
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
     frames = page.evaluate("""async () => {
         const surface = document.querySelector("lara-timeline").svg, times = [], box = surface.getBoundingClientRect();
         for (let i = 0; i < 150; i++) {
@@ -528,5 +543,8 @@ def test_dragging_among_50_points_is_smooth(page):
     }""")
     page.mouse.up()
     assert value(element) != fifty
-    print(f"frame: median {np.median(frames):.1f} ms, 95 % under {np.percentile(frames, 95):.1f} ms")
-    assert np.median(frames) <= 20, "fewer than 50 frames a second"
+    metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+    session.detach()
+    work = (metrics["TaskDuration"] - before["TaskDuration"]) / len(frames) * 1000
+    print(f"each frame: {work:.1f} ms of work; frames {np.median(frames):.1f} ms apart, 95 % under {np.percentile(frames, 95):.1f} ms")
+    assert work <= 10, "a frame at 50 frames a second has 20 ms, and ComfyUI needs some of them"  # processor time, whatever else runs

@@ -173,7 +173,7 @@ export function addPoint(curve, t, values, extent) {
   const near = curve.points.findIndex((point) => Math.abs(point.t - place) < EDIT_STEP * extent);
   if (near >= 0) return { curve, index: near };
   const point = { t: rounded(place, 6) };
-  for (const lane of LANES) point[lane] = rounded(clamp(values[lane] ?? sampler(curve, lane)(place), -1, 1), 4);
+  for (const lane of LANES) point[lane] = rounded(clamp(values[lane] ?? sampler(curve, lane)(place), -1, 1), 3);
   const points = [...curve.points, point].sort((a, b) => a.t - b.t);
   return { curve: { ...curve, points }, index: points.indexOf(point) };
 }
@@ -193,7 +193,7 @@ export function movePoints(curve, indices, by, extent) {
     points: points.map((point, i) => {
       if (!moving.has(i)) return point;
       const moved = { ...point, t: clamp(rounded(point.t + dt, 12), 0, extent) };
-      for (const lane of LANES) if (by[lane]) moved[lane] = clamp(rounded(point[lane] + by[lane], 4), -1, 1);
+      for (const lane of LANES) if (by[lane]) moved[lane] = clamp(rounded(point[lane] + by[lane], 3), -1, 1);
       return moved;
     }),
   };

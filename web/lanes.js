@@ -147,10 +147,10 @@ export class Lanes {
     while (handles.length > count) group.lastChild.remove();
     while (handles.length < count) this.makeHandle(lane, handles.length);
     curve.points.forEach((point, i) => {
-      const visible = point.t >= this.from && point.t <= this.to;
+      const away = point.t < this.from || point.t > this.to; // out of sight, but the focus can stay
       setAttributes(handles[i], {
         transform: `translate(${this.x(point.t).toFixed(2)} ${this.y(lane, point[lane]).toFixed(2)})`,
-        class: selection.has(i) ? "handle selected" : "handle", display: visible ? "inline" : "none",
+        class: `handle${selection.has(i) ? " selected" : ""}${away ? " away" : ""}`,
         tabindex: i === cursor ? 0 : -1, "aria-valuenow": point[lane], "aria-label": `${lane} of point ${i + 1} of ${count}`,
         "aria-valuetext": `${signed(point[lane])} at ${timeLabel(axis, point.t, 0)}${selection.has(i) ? ", selected" : ""}`,
       });

@@ -37,12 +37,30 @@ function addWidget(node, name, [type, options], element, { minWidth, minHeight }
     hideOnZoom: false, // the shape is worth seeing from afar
   });
   if (options?.default !== undefined) element.value = options.default;
+  leaveToCanvas(element);
   element.addEventListener("change", () => {
     app.canvas?.emitBeforeChange?.(); // makes the edit one step of the graph's own undo
     widget.callback?.(element.value);
     app.canvas?.emitAfterChange?.();
   });
   return { widget, minWidth, minHeight };
+}
+
+/** Wheel and middle button move the canvas under the widget, as they do elsewhere; Nodes 2.0 see to that themselves. */
+function leaveToCanvas(element) {
+  const classic = () => app.canvas && !element.closest("[data-node-id]");
+  element.addEventListener("wheel", (event) => {
+    if (classic() && !event.defaultPrevented) app.canvas.processMouseWheel?.(event);
+  });
+  element.addEventListener("pointerdown", (event) => {
+    if (classic() && event.button === 1) app.canvas.processMouseDown?.(event);
+  });
+  element.addEventListener("pointermove", (event) => {
+    if (classic() && event.buttons & 4) app.canvas.processMouseMove?.(event);
+  });
+  element.addEventListener("pointerup", (event) => {
+    if (classic() && event.button === 1) app.canvas.processMouseUp?.(event);
+  });
 }
 
 // ---- what the graph knows --------------------------------------------------------------------------------------------------

@@ -5,46 +5,15 @@
  */
 
 import * as curves from "./curve.js";
-import { place, setAttributes, svg, ValueElement } from "./element.js";
+import { arcButton, HTML } from "./controls.js";
+import { place, setAttributes, ValueElement } from "./element.js";
 import { Lanes } from "./lanes.js";
 
 const { clamp, LANES } = curves;
 const COARSE = 0.05, FINE = 0.01, LEAP = 0.25; // steps of the arrow keys, with Shift, and of Page Up and Page Down
 const FINE_DRAG = 0.2, CLICK_PIXELS = 3, CLOSEST_VIEW = 0.005, ZOOM = 1.5;
-const NO_CONTEXT = { seconds: null, tempo: null, measured: [] }
-const ICONS = {
-  linear: "M2 12L7 4L14 9", smooth: "M2 12C6 12 6 4 9 4S11 9 14 9", hold: "M2 12H6V4H10V9H14",
-  undo: "M6 3L3 6L6 9M3 6H10A3.5 3.5 0 0 1 10 13H6", redo: "M10 3L13 6L10 9M13 6H6A3.5 3.5 0 0 0 6 13H10",
-  out: "M4 8H12", in: "M4 8H12M8 4V12", fit: "M5 4L2 8L5 12M11 4L14 8L11 12M2 8H14",
-};
+const NO_CONTEXT = { seconds: null, tempo: null, measured: [] };
 let clipboard = null; // shared by every timeline of the page; in parts of the timeline, so that any duration takes it
-
-const icon = (name) => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[name]}"></path></svg>`;
-const button = (name, label) => `<button type="button" name="${name}" title="${label}" aria-label="${label}">${icon(name)}</button>`;
-const HTML = `
-<div class="tools" role="toolbar" aria-label="Timeline">
-  <button type="button" name="arcs" aria-expanded="false" title="Ready-made emotion arcs">Arcs</button>
-  <span class="group" role="radiogroup" aria-label="Shape between the points">
-    ${button("linear", "Straight lines")}${button("smooth", "Smooth, without overshoot")}${button("hold", "Hold until the next point")}
-  </span>
-  <label class="snap"><span>Snap</span><select name="snap" aria-label="Snap to">
-    <option value="off">off</option><option value="time">seconds</option><option value="bars">bars</option></select></label>
-  <span class="space"></span>
-  <span class="group">${button("undo", "Undo (Ctrl+Z)")}${button("redo", "Redo (Ctrl+Shift+Z)")}</span>
-  <span class="group">${button("out", "Zoom out (−)")}${button("fit", "Show all (0)")}${button("in", "Zoom in (+), or Ctrl and the wheel")}</span>
-</div>
-<div class="plot"><svg class="lanes" role="application" aria-label="Emotion curve" aria-describedby="help"></svg>
-  <div class="arcs" role="group" aria-label="Emotion arcs" hidden></div>
-</div>
-<div class="scroll" aria-hidden="true"><div class="thumb"></div></div>
-<div class="fields">
-  <label class="time"><span>Time</span><input name="t" type="text" inputmode="decimal" spellcheck="false"></label>
-  <label class="valence"><span>Valence</span><input name="valence" type="number" min="-1" max="1" step="0.05"></label>
-  <label class="arousal"><span>Arousal</span><input name="arousal" type="number" min="-1" max="1" step="0.05"></label>
-  <output class="readout"></output>
-</div>
-<p id="help" class="unseen">Arrow keys move the selected points, with Shift in small steps. Comma and full stop go to the previous and the next
-  point. Enter adds a point, Delete removes the selected ones. Ctrl with A, C, X, V and Z selects all, copies, cuts, pastes and undoes.</p>`;
 
 export class Timeline extends ValueElement {
   /** `emotions`: {word: [valence, arousal]}; `presets`: {name: curve}. */
@@ -89,9 +58,11 @@ export class Timeline extends ValueElement {
       this.selection = new Set([...this.selection].filter((i) => i < curve.points.length));
       this.cursor = clamp(this.cursor, 0, curve.points.length - 1);
     }
+    const { lane } = this.root.activeElement?.dataset ?? {};
     this.curve = curve;
     this.axis = curves.timeAxis(curve, this.given);
     this.draw();
+    if (lane && !this.root.activeElement) this.focusPoint(lane); // its handle went; the keys shall not go to the graph
   }
 
   get from() {
@@ -114,6 +85,14 @@ export class Timeline extends ValueElement {
     this.selection = new Set(indices);
     this.cursor = cursor;
     this.draw();
+  }
+
+  toggle(index) {
+    this.select(this.selection.has(index) ? [...this.selection].filter((i) => i !== index) : [...this.selection, index]);
+  }
+
+  focusPoint(lane, index = this.cursor) {
+    this.lanes.handle(lane, index).focus({ preventScroll: true });
   }
 
   /** A finished edit that leaves `indices` selected. */
@@ -159,13 +138,13 @@ export class Timeline extends ValueElement {
     const common = { at, start: at, curve: this.curve, extend, before: new Set(this.selection) };
     if (index === undefined) {
       this.grabbed = { ...common, marquee: true };
-      this.lanes.handle(this.lanes.laneAt(at.y), this.cursor).focus({ preventScroll: true });
+      this.focusPoint(this.lanes.laneAt(at.y));
       return;
     }
     const i = Number(index);
     this.grabbed = { ...common, index: i, lane, dx: 0, dy: 0 };
     if (!this.selection.has(i)) this.select(extend ? [...this.selection, i] : [i], i);
-    this.lanes.handle(lane, i).focus({ preventScroll: true });
+    this.focusPoint(lane, i);
   }
 
   drag(event) {
@@ -198,7 +177,7 @@ export class Timeline extends ValueElement {
     this.lanes.drawMarquee(null);
     if (!grabbed.moved && grabbed.marquee && !grabbed.extend) this.select([]);
     else if (!grabbed.moved && !grabbed.marquee && grabbed.extend && grabbed.before.has(grabbed.index)) {
-      this.select([...this.selection].filter((i) => i !== grabbed.index)); // a second click takes it out again
+      this.toggle(grabbed.index); // a second click takes it out again
     } else if (!grabbed.moved && !grabbed.marquee && !grabbed.extend) this.select([grabbed.index], grabbed.index);
     this.commit();
     this.draw();
@@ -215,7 +194,7 @@ export class Timeline extends ValueElement {
     const { curve, index } = curves.addPoint(this.curve, t, values, this.axis.extent);
     this.cursor = index;
     this.change(curve, [index]);
-    this.lanes.handle(lane, index).focus({ preventScroll: true });
+    this.focusPoint(lane);
   }
 
   wheel(event) {
@@ -248,7 +227,8 @@ export class Timeline extends ValueElement {
     const target = event.target.closest(".handle");
     if (event.key === "Escape") return this.escape();
     if (!target) return false;
-    return command ? this.commanded(event.key.toLowerCase(), target.dataset.lane) : this.moved(event, target.dataset.lane);
+    const { lane } = target.dataset;
+    return command ? this.commandOnPoint(event, lane) : this.keyOnPoint(event, lane);
   }
 
   escape() {
@@ -260,45 +240,46 @@ export class Timeline extends ValueElement {
     return true;
   }
 
-  commanded(key, lane) {
-    const { extent } = this.axis, chosen = this.selection.size ? this.selection : [this.cursor];
+  commandOnPoint(event, lane) {
+    const { extent } = this.axis, key = event.key.toLowerCase();
     if (key === "a") this.select(this.curve.points.keys());
     else if (key === "c" || key === "x") {
-      clipboard = curves.copyPoints(this.curve, chosen, extent);
-      if (key === "x") this.change(curves.removePoints(this.curve, chosen), []);
+      if (!this.selection.size) return true;
+      clipboard = curves.copyPoints(this.curve, this.selection, extent);
+      if (key === "x") this.change(curves.removePoints(this.curve, this.selection), []);
     } else if (key === "v") {
       if (!clipboard) return true;
       const { curve, indices } = curves.pastePoints(this.curve, clipboard, curves.snapped(this.mark, this.step), extent);
       this.change(curve, indices);
       this.visit(indices[0], lane);
-    } else if (key === "arrowleft" || key === "arrowright") this.step1(key === "arrowleft" ? -1 : 1, lane);
+    } else if (key === "arrowleft" || key === "arrowright") this.walk(key === "arrowleft" ? -1 : 1, lane);
     else return false;
     return true;
   }
 
-  moved(event, lane) {
-    const { key, shiftKey } = event, { extent } = this.axis, value = shiftKey ? FINE : COARSE;
+  keyOnPoint(event, lane) {
+    const { key, shiftKey } = event, { extent } = this.axis, { points } = this.curve, value = shiftKey ? FINE : COARSE;
     const time = (this.step ?? (this.to - this.from) / 50) * (shiftKey ? 0.2 : 1);
     const moves = { ArrowUp: { [lane]: value }, ArrowDown: { [lane]: -value }, PageUp: { [lane]: LEAP }, PageDown: { [lane]: -LEAP },
       ArrowRight: { t: time }, ArrowLeft: { t: -time } };
-    const chosen = this.selection.has(this.cursor) ? this.selection : [this.cursor];
-    if (key in moves) this.change(curves.movePoints(this.curve, chosen, moves[key], extent), chosen, event.repeat);
-    else if (key === "Delete" || key === "Backspace") this.change(curves.removePoints(this.curve, chosen), []);
+    const removing = key === "Delete" || key === "Backspace";
+    if ((key in moves || removing) && !this.selection.size) this.visit(this.cursor, lane); // nothing changes that was not seen selected
+    else if (key in moves) this.change(curves.movePoints(this.curve, this.selection, moves[key], extent), this.selection, event.repeat);
+    else if (removing) this.change(curves.removePoints(this.curve, this.selection), []);
     else if (key === "Enter" || key === "Insert") {
-      const i = Math.min(this.cursor, this.curve.points.length - 2), points = this.curve.points;
+      const i = Math.min(this.cursor, points.length - 2);
       this.add(points.length > 1 ? (points[i].t + points[i + 1].t) / 2 : extent, {}, lane);
-    } else if (key === "," || key === ".") this.step1(key === "," ? -1 : 1, lane);
-    else if (key === "Home" || key === "End") this.visit(key === "Home" ? 0 : this.curve.points.length - 1, lane);
-    else if (key === " ") this.select(this.selection.has(this.cursor) ? [...this.selection].filter((i) => i !== this.cursor) : [...this.selection, this.cursor]);
-    else if (key === "+" || key === "=") this.zoom(ZOOM, this.curve.points[this.cursor].t / extent);
-    else if (key === "-") this.zoom(1 / ZOOM, this.curve.points[this.cursor].t / extent);
+    } else if (key === "," || key === ".") this.walk(key === "," ? -1 : 1, lane);
+    else if (key === "Home" || key === "End") this.visit(key === "Home" ? 0 : points.length - 1, lane);
+    else if (key === " ") this.toggle(this.cursor);
+    else if (key === "+" || key === "=") this.zoom(ZOOM, points[this.cursor].t / extent);
+    else if (key === "-") this.zoom(1 / ZOOM, points[this.cursor].t / extent);
     else if (key === "0") this.zoom(0);
     else return false;
-    if (key === "Delete" || key === "Backspace") this.visit(this.cursor, lane);
     return true;
   }
 
-  step1(by, lane) {
+  walk(by, lane) {
     this.visit(clamp(this.cursor + by, 0, this.curve.points.length - 1), lane);
   }
 
@@ -307,15 +288,15 @@ export class Timeline extends ValueElement {
     const t = this.curve.points[index].t / this.axis.extent, [from, to] = this.view;
     if (t < from || t > to) this.pan(t - (from + to) / 2);
     this.mark = this.curve.points[index].t;
-    this.select([...this.selection].includes(index) ? this.selection : [index], index);
-    this.lanes.handle(lane, index).focus({ preventScroll: true });
+    this.select(this.selection.has(index) ? this.selection : [index], index);
+    this.focusPoint(lane);
   }
 
   focused(target) {
     const { index } = target.dataset;
     if (index === undefined) return;
-    this.cursor = Number(index);
-    this.drawFields();
+    const byKey = !this.grabbed && !this.selection.size;
+    this.select(byKey ? [Number(index)] : this.selection, Number(index));
   }
 
   tool(name) {
@@ -370,7 +351,7 @@ export class Timeline extends ValueElement {
     Object.assign(thumb.style, { left: `${from * 100}%`, width: `${(to - from) * 100}%` });
     this.root.querySelector(".scroll").classList.toggle("zoomed", to - from < 1);
     for (const name of curves.INTERPOLATIONS) {
-      setAttributes(this.root.querySelector(`[name=${name}]`), { role: "radio", "aria-checked": curve.interpolation === name });
+      setAttributes(this.root.querySelector(`[name=${name}]`), { "aria-pressed": curve.interpolation === name });
     }
     this.root.querySelector("[name=undo]").disabled = !this.history.past.length;
     this.root.querySelector("[name=redo]").disabled = !this.history.future.length;
@@ -396,27 +377,15 @@ export class Timeline extends ValueElement {
       readout.textContent = this.selection.size > 1 ? `${this.selection.size} points selected` : "Double-click adds a point";
       return;
     }
-    const t = clamp(this.lanes.t(at.x), this.from, this.to);
+    const held = this.curve.points[this.grabbed?.index], t = held?.t ?? clamp(this.lanes.t(at.x), this.from, this.to);
     this.mark = t;
     this.lanes.drawHover(this.curve, this.grabbed ? null : t);
-    const [valence, arousal] = LANES.map((lane) => curves.sampler(this.curve, lane)(t));
+    const [valence, arousal] = LANES.map((lane) => held?.[lane] ?? curves.sampler(this.curve, lane)(t));
     const word = curves.nearestEmotion(this.emotions, valence, arousal);
     const where = curves.timeLabel(this.axis, t, (this.to - this.from) / this.lanes.width);
     const part = (text, lane) => Object.assign(document.createElement("span"), { textContent: text, className: lane });
     readout.replaceChildren(`${where}  `, part(`V ${curves.signed(valence)}`, "valence"), "  ", part(`A ${curves.signed(arousal)}`, "arousal"), `  ${word}`);
   }
-}
-
-function arcButton(name, curve) {
-  const made = document.createElement("button");
-  Object.assign(made, { type: "button", name });
-  const picture = svg(made, "svg", { viewBox: "0 -13 96 26", "aria-hidden": "true" });
-  for (const lane of LANES) {
-    const d = "M" + curves.trace(curve, lane, 0, 1, 48).map(([t, value]) => `${t * 96} ${-value * 12}`).join("L");
-    svg(picture, "path", { class: `line ${lane}`, d });
-  }
-  made.append(name.replaceAll("-", " "));
-  return made;
 }
 
 customElements.define("lara-timeline", Timeline);

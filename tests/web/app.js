@@ -57,7 +57,7 @@ function addMusicNode(from, numbers) {
 
 /** Removing a node takes its element off the page, as ComfyUI does. */
 function removeNode(node) {
-  for (const { element } of node.widgets) element?.parentElement.remove();
+  for (const { element } of node.widgets) element?.closest(".node")?.remove();
   app.graph.nodes.splice(app.graph.nodes.indexOf(node), 1);
 }
 
@@ -66,4 +66,11 @@ function executed(node, output) {
   api.dispatchEvent(new CustomEvent("executed", { detail: { node: node.id, output } }));
 }
 
-Object.assign(window, { app, addNode, addMusicNode, removeNode, executed });
+function clearGraph() {
+  for (const node of [...app.graph.nodes]) removeNode(node);
+  Object.assign(app, { nodeOutputs: {}, checked: 0 });
+  app.graph.links = {};
+  document.body.className = "dark";
+}
+
+Object.assign(window, { clearGraph, app, addNode, addMusicNode, removeNode, executed });

@@ -36,6 +36,7 @@ function addWidget(node, name, [type, options], element, { minWidth, minHeight }
     getMinHeight: () => minHeight,
     hideOnZoom: false, // the shape is worth seeing from afar
   });
+  element.classList.add("widget-expands"); // Nodes 2.0: a taller node makes it taller
   if (options?.default !== undefined) element.value = options.default;
   leaveToCanvas(element);
   element.addEventListener("change", () => {
@@ -46,12 +47,15 @@ function addWidget(node, name, [type, options], element, { minWidth, minHeight }
   return { widget, minWidth, minHeight };
 }
 
-/** Wheel and middle button move the canvas under the widget, as they do elsewhere; Nodes 2.0 see to that themselves. */
+/** Wheel and middle button move the canvas under the widget, as they do elsewhere. */
 function leaveToCanvas(element) {
-  const classic = () => app.canvas && !element.closest("[data-node-id]");
+  element.dataset.captureWheel = "true"; // else Nodes 2.0 take the wheel before the timeline can zoom
   element.addEventListener("wheel", (event) => {
-    if (classic() && !event.defaultPrevented) app.canvas.processMouseWheel?.(event);
+    if (event.defaultPrevented) return;
+    event.preventDefault();
+    app.canvas?.canvas?.dispatchEvent(new WheelEvent("wheel", event));
   });
+  const classic = () => app.canvas && !element.closest("[data-node-id]"); // Nodes 2.0 see to the middle button themselves
   element.addEventListener("pointerdown", (event) => {
     if (classic() && event.button === 1) app.canvas.processMouseDown?.(event);
   });

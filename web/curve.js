@@ -13,12 +13,6 @@ const MAX_POINTS = 100000, MAX_T = 1e9, MIN_STEP = 1e-9; // the limits of lara_c
 const EDIT_STEP = 1e-4; // no edit brings two points closer than this part of the timeline
 const COMMON_TIME = 4; // beats in a bar where nothing says otherwise; a beat is a quarter note
 
-export const DEFAULT_VA = { valence: 0, arousal: 0 };
-export const DEFAULT_CURVE = {
-  unit: "normalized", interpolation: "smooth",
-  points: [{ t: 0, valence: 0.2, arousal: -0.4 }, { t: 0.5, valence: 0.2, arousal: 0.1 }, { t: 1, valence: 0.5, arousal: 0.5 }],
-};
-
 // ---- text ------------------------------------------------------------------------------------------------------------
 
 /** A curve from its JSON text; throws an Error of one sentence that says what is wrong and what is allowed. */

@@ -10,10 +10,10 @@ import { History } from "./curve.js";
 const STYLE = new URL("./lara.css", import.meta.url).href;
 
 export class ValueElement extends HTMLElement {
-  /** `parse` throws on bad text; `format` is its inverse; `fallback` is shown where `parse` threw. */
+  /** `parse` throws on bad text; `format` is its inverse; the text `fallback` is shown where `parse` threw. */
   constructor({ parse, format, fallback, html }) {
     super();
-    Object.assign(this, { parse, format, fallback });
+    Object.assign(this, { parse, format, fallback: parse(fallback) });
     this.root = this.attachShadow({ mode: "open" });
     this.root.innerHTML = `<link rel="stylesheet" href="${STYLE}">${html}<p class="message" role="status" hidden></p>`;
     this.message = this.root.querySelector(".message");

@@ -147,12 +147,15 @@ export class Lanes {
     while (handles.length > count) group.lastChild.remove();
     while (handles.length < count) this.makeHandle(lane, handles.length);
     curve.points.forEach((point, i) => {
+      const x = this.x(point.t).toFixed(2), y = this.y(lane, point[lane]).toFixed(2), selected = selection.has(i);
+      const label = timeLabel(axis, point.t, 0), key = `${x} ${y} ${label} ${selected} ${i === cursor} ${count}`;
+      if (handles[i].key === key) return; // of a hundred handles a drag moves two
+      handles[i].key = key;
       const away = point.t < this.from || point.t > this.to; // out of sight, but the focus can stay
       setAttributes(handles[i], {
-        transform: `translate(${this.x(point.t).toFixed(2)} ${this.y(lane, point[lane]).toFixed(2)})`,
-        class: `handle${selection.has(i) ? " selected" : ""}${away ? " away" : ""}`,
+        transform: `translate(${x} ${y})`, class: `handle${selected ? " selected" : ""}${away ? " away" : ""}`,
         tabindex: i === cursor ? 0 : -1, "aria-valuenow": point[lane], "aria-label": `${lane} of point ${i + 1} of ${count}`,
-        "aria-valuetext": `${signed(point[lane])} at ${timeLabel(axis, point.t, 0)}${selection.has(i) ? ", selected" : ""}`,
+        "aria-valuetext": `${signed(point[lane])} at ${label}${selected ? ", selected" : ""}`,
       });
     });
   }

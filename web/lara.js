@@ -17,8 +17,8 @@ app.registerExtension({
   async getCustomWidgets() {
     const words = await (await fetch(new URL("./presets.json", import.meta.url))).json();
     return {
-      LARA_VA: (node, name, spec) => addWidget(node, name, spec, new VAPad(words.emotions), { minWidth: 260, minHeight: 300 }),
-      LARA_CURVE: (node, name, spec) => addWidget(node, name, spec, new Timeline(words), { minWidth: 420, minHeight: 320 }),
+      LARA_VA: (node, name, spec) => addWidget(node, name, spec, new VAPad(spec[1].default, words), { minWidth: 260, minHeight: 300 }),
+      LARA_CURVE: (node, name, spec) => addWidget(node, name, spec, new Timeline(spec[1].default, words), { minWidth: 420, minHeight: 320 }),
     };
   },
 
@@ -29,7 +29,7 @@ app.registerExtension({
   },
 });
 
-function addWidget(node, name, [type, options], element, { minWidth, minHeight }) {
+function addWidget(node, name, [type], element, { minWidth, minHeight }) {
   const widget = node.addDOMWidget(name, type, element, {
     getValue: () => element.value,
     setValue: (value) => { element.value = value; },
@@ -37,7 +37,6 @@ function addWidget(node, name, [type, options], element, { minWidth, minHeight }
     hideOnZoom: false, // the shape is worth seeing from afar
   });
   element.classList.add("widget-expands"); // Nodes 2.0: a taller node makes it taller
-  if (options?.default !== undefined) element.value = options.default;
   leaveToCanvas(element);
   element.addEventListener("change", () => {
     app.canvas?.emitBeforeChange?.(); // makes the edit one step of the graph's own undo
@@ -100,7 +99,7 @@ function downstream(node) {
   const found = [node];
   for (const from of found) {
     for (const id of (from.outputs ?? []).flatMap((output) => output.links ?? [])) {
-      const to = from.graph.getNodeById(from.graph.links[id]?.target_id);
+      const to = from.graph.getNodeById(from.graph.getLink(id)?.target_id);
       if (to && !found.includes(to)) found.push(to);
     }
   }

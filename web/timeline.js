@@ -16,16 +16,16 @@ const NO_CONTEXT = { seconds: null, tempo: null, measured: [] };
 let clipboard = null; // shared by every timeline of the page; in parts of the timeline, so that any duration takes it
 
 export class Timeline extends ValueElement {
-  /** `emotions`: {word: [valence, arousal]}; `presets`: {name: curve}. */
-  constructor({ emotions = {}, presets = {} } = {}) {
-    super({ parse: curves.parseCurve, format: curves.formatCurve, fallback: curves.DEFAULT_CURVE, html: HTML });
+  /** `fallback`: the text to begin with; `emotions`: {word: [valence, arousal]}; `presets`: {name: curve}. */
+  constructor(fallback, { emotions, presets }) {
+    super({ parse: curves.parseCurve, format: curves.formatCurve, fallback, html: HTML });
     Object.assign(this, { emotions, presets, given: NO_CONTEXT, selection: new Set(), cursor: 0, view: [0, 1], mark: 0, pointer: null });
     this.svg = this.root.querySelector("svg.lanes");
     this.lanes = new Lanes(this.svg);
     this.arcs = this.root.querySelector(".arcs");
     this.fields = this.root.querySelector(".fields").querySelectorAll("input");
     this.listen();
-    this.value = curves.formatCurve(curves.DEFAULT_CURVE);
+    this.value = fallback;
   }
 
   // ---- what the graph knows ----------------------------------------------------------------------------------------------
@@ -116,6 +116,7 @@ export class Timeline extends ValueElement {
     on(this.svg, "focusin", (event) => this.focused(event.target));
     on(this.root.querySelector(".tools"), "click", (event) => this.tool(event.target.closest("button")?.name));
     on(this.root.querySelector("[name=snap]"), "change", () => this.draw());
+    on(this.arcs, "wheel", (event) => event.stopPropagation()); // they scroll
     on(this.arcs, "click", (event) => this.choose(event.target.closest("button")?.name));
     for (const input of this.fields) on(input, "change", () => this.typed(input));
     const scroll = this.root.querySelector(".scroll");

@@ -3,11 +3,12 @@
  * {"valence": v, "arousal": a}, both in [-1, 1]. Drag, arrow keys, typed numbers and emotion words set it.
  */
 
-import { clamp, DEFAULT_VA, formatVA, LANES, nearestEmotion, parseVA, signed } from "./curve.js";
+import { clamp, formatVA, LANES, nearestEmotion, parseVA, signed } from "./curve.js";
 import { place, setAttributes, svg, ValueElement } from "./element.js";
 
 const COARSE = 0.05, FINE = 0.01, LEAP = 0.25; // steps of the arrow keys, with Shift, and of Page Up and Page Down
 const FINE_DRAG = 0.2;
+const CENTRE = { valence: 0, arousal: 0 };
 const MARGIN = 20, WORD_HEIGHT = 12, LETTER_WIDTH = 5.3;
 // Named first; the other words follow where there is room.
 const LANDMARKS = ["happy", "excited", "tense", "angry", "sad", "calm", "bored", "astonished", "tender", "melancholic", "mysterious",
@@ -34,23 +35,23 @@ const HTML = `
 </div>`;
 
 export class VAPad extends ValueElement {
-  /** `emotions`: {word: [valence, arousal]}. */
-  constructor(emotions = {}) {
-    super({ parse: parseVA, format: formatVA, fallback: DEFAULT_VA, html: HTML });
+  /** `fallback`: the text to begin with; `emotions`: {word: [valence, arousal]}. */
+  constructor(fallback, { emotions }) {
+    super({ parse: parseVA, format: formatVA, fallback, html: HTML });
     this.emotions = emotions;
     this.svg = this.root.querySelector("svg");
     this.handle = this.root.querySelector(".handle");
     this.mood = this.root.querySelector("select");
     for (const word of Object.keys(emotions).sort()) this.mood.add(new Option(word));
     this.listen();
-    this.value = formatVA(DEFAULT_VA);
+    this.value = fallback;
   }
 
   listen() {
     this.svg.addEventListener("pointerdown", (event) => this.grab(event));
     this.svg.addEventListener("pointermove", (event) => this.drag(event));
     for (const name of ["pointerup", "pointercancel"]) this.svg.addEventListener(name, () => this.release());
-    this.svg.addEventListener("dblclick", () => this.moveTo(DEFAULT_VA));
+    this.svg.addEventListener("dblclick", () => this.moveTo(CENTRE));
     this.mood.addEventListener("change", () => this.moveToWord(this.mood.value));
     for (const lane of LANES) {
       const input = this.root.querySelector(`input[name=${lane}]`);
@@ -108,7 +109,7 @@ export class VAPad extends ValueElement {
       ArrowRight: { valence: step }, ArrowLeft: { valence: -step }, ArrowUp: { arousal: step }, ArrowDown: { arousal: -step },
       PageUp: { arousal: LEAP }, PageDown: { arousal: -LEAP }, End: { valence: LEAP }, Home: { valence: -LEAP },
     };
-    if (event.key === "0") this.moveTo(DEFAULT_VA);
+    if (event.key === "0") this.moveTo(CENTRE);
     else if (event.key in moves) {
       const { valence = 0, arousal = 0 } = moves[event.key];
       this.moveTo({ valence: this.point.valence + valence, arousal: this.point.arousal + arousal }, event.repeat);

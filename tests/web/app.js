@@ -2,8 +2,10 @@
 import { api } from "./api.js";
 
 const SPECS = {
-  LARAEmotionVA: { va: ["LARA_VA", {}] },
-  LARAEmotionCurve: { curve: ["LARA_CURVE", {}] },
+  LARAEmotionVA: { va: ["LARA_VA", { default: '{"valence": 0, "arousal": 0}' }] },
+  LARAEmotionCurve: { curve: ["LARA_CURVE", {
+    default: '{"unit": "normalized", "interpolation": "smooth", "points": [{"t": 0, "valence": 0.2, "arousal": -0.4}, {"t": 1, "valence": 0.5, "arousal": 0.5}]}',
+  }] },
 };
 
 class Node {
@@ -19,7 +21,9 @@ class Node {
 }
 
 export const app = {
-  graph: { nodes: [], links: {}, getNodeById: (id) => app.graph.nodes.find((node) => node.id === id) },
+  graph: {
+    nodes: [], links: {}, getNodeById: (id) => app.graph.nodes.find((node) => node.id === id), getLink: (id) => app.graph.links[id],
+  },
   nodeOutputs: {},
   checked: 0, // how often an edit was reported to the graph's undo
   canvas: { emitBeforeChange() {}, emitAfterChange() { app.checked += 1; } },

@@ -170,8 +170,9 @@ def test_the_widget_takes_what_python_takes(page):
     point = {"t": 0, "valence": 0, "arousal": 0}
     good = [FOUR, FOUR | {"unit": "beats"}, FOUR | {"unit": "normalised", "interpolation": "hold"}, FOUR | {"points": [point]}]
     bad = [None, [], "curve", {}, FOUR | {"unit": "hours"}, FOUR | {"interpolation": "cubic"}, FOUR | {"points": []}, FOUR | {"points": 3},
-           FOUR | {"extra": 1}, FOUR | {"points": [{"t": 0, "valence": 0}]}, FOUR | {"points": [point, point]}, FOUR | {"points": [point | {"t": 1.5}]},
-           FOUR | {"points": [point | {"valence": -1.01}]}, FOUR | {"points": [point | {"arousal": "0"}]}, FOUR | {"points": [point | {"t": True}]}]
+           FOUR | {"extra": 1}, *(FOUR | {"points": points} for points in (
+               [{"t": 0, "valence": 0}], [point, point], [point | {"t": 1.5}], [point | {"valence": -1.01}], [point | {"arousal": "0"}],
+               [point | {"t": True}]))]
     texts = [json.dumps(curve) for curve in good + bad] + ["", "{", '{"unit": NaN}']
     messages = in_module(page, "(texts, m) => texts.map((text) => { try { m.parseCurve(text); return ''; } catch (e) { return e.message; } })", texts)
     assert messages[:len(good)] == [""] * len(good)
@@ -294,6 +295,13 @@ def test_escape_gives_a_drag_up(page):
     page.keyboard.press("Escape")
     page.mouse.up()
     assert value(element) == FOUR
+    rubbish = timeline(page, "rubbish")
+    page.mouse.move(*centre(handle(rubbish, "valence", 0)))
+    page.mouse.down()
+    page.mouse.move(400, 600, steps=3)
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    assert rubbish.evaluate("element => element.value") == "rubbish"
 
 
 def test_points_come_and_go(page):
@@ -402,7 +410,8 @@ def test_the_measured_track_and_the_playhead(page):
     assert measured["x"] == pytest.approx(paper["width"] / 8, abs=1) and measured["width"] == pytest.approx(paper["width"] * 0.75, abs=1)
     assert measured["height"] == pytest.approx(paper["height"] / 2, abs=2)
     page.evaluate("""async () => {
-        const size = 2 * 8000, bytes = new DataView(new ArrayBuffer(44 + size)), text = (at, word) => [...word].forEach((c, i) => bytes.setUint8(at + i, c.charCodeAt()));
+        const size = 2 * 8000, bytes = new DataView(new ArrayBuffer(44 + size));
+        const text = (at, word) => [...word].forEach((c, i) => bytes.setUint8(at + i, c.charCodeAt()));
         text(0, "RIFF"); bytes.setUint32(4, 36 + size, true); text(8, "WAVEfmt "); bytes.setUint32(16, 16, true); bytes.setUint16(20, 1, true);
         bytes.setUint16(22, 1, true); bytes.setUint32(24, 8000, true); bytes.setUint32(28, 8000, true); bytes.setUint16(32, 1, true);
         bytes.setUint16(34, 8, true); text(36, "data"); bytes.setUint32(40, size, true);
@@ -418,6 +427,19 @@ def test_the_measured_track_and_the_playhead(page):
     page.wait_for_function(f"() => ({seen})() > {early} + 30")
     page.evaluate("audio.pause()")
     page.wait_for_function(f"() => Number.isNaN(({seen})())")
+
+
+def test_a_curve_of_very_many_points_is_shown_and_can_be_replaced(page):
+    many = Curve(tuple((i / 19999, float(np.sin(i / 900)), 0.0) for i in range(20000)), "normalized").to_json()
+    page.evaluate("text => { window.node = addNode('LARAEmotionCurve', { value: text }); }", many)
+    element = page.locator("lara-timeline")
+    page.wait_for_function("() => node.widgets[0].element.shadowRoot.querySelector('.line').getAttribute('d')?.length > 1000")
+    assert element.evaluate("element => element.value") == many and element.locator(".handle").count() == 0
+    element.get_by_role("button", name="Arcs").click()
+    element.get_by_role("button", name="party").click()
+    assert Curve.from_json(value(element)) == PRESETS["party"]
+    page.keyboard.press("Control+z")  # the focus is still in the widget
+    assert element.evaluate("element => element.value") == many
 
 
 def test_zoom_shows_a_part_and_changes_nothing(page):
@@ -477,11 +499,13 @@ def test_both_lanes_stand_out_in_both_themes(page, theme):
     page.evaluate("(theme) => { document.body.className = theme; }", theme)
     timeline(page)
     contrast = page.evaluate("""() => {
-        const root = document.querySelector("lara-timeline").shadowRoot, canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+        const root = document.querySelector("lara-timeline").shadowRoot;
+        const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
         const luminance = (selector, property) => {
           canvas.fillStyle = getComputedStyle(root.querySelector(selector))[property];
           canvas.fillRect(0, 0, 1, 1);
-          const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+          const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+          const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((byte) => linear(byte / 255));
           return 0.2126 * r + 0.7152 * g + 0.0722 * b;
         };
         const paper = luminance(".paper", "fill");
@@ -504,7 +528,8 @@ def test_everything_fits_at_any_size(page, size):
             Object.assign(element.parentElement.style, { width: `${width}px`, height: `${height}px` });
             await frame();
             await frame();
-            const box = element.getBoundingClientRect(), parts = element.shadowRoot.querySelectorAll(".paper, .mark, .knob, input, button, select, text");
+            const box = element.getBoundingClientRect();
+            const parts = element.shadowRoot.querySelectorAll(".paper, .mark, .knob, input, button, select, text");
             return [...parts].filter((part) => {
               const { left, right, top, bottom, width } = part.getBoundingClientRect();
               return width && (left < box.left - 2 || right > box.right + 2 || top < box.top - 2 || bottom > box.bottom + 2);
@@ -549,7 +574,7 @@ def test_dragging_among_50_points_is_smooth(page):
     metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
     session.detach()
     work = (metrics["TaskDuration"] - before["TaskDuration"]) / len(frames) * 1000
-    print(f"each frame: {work:.1f} ms of work; frames {np.median(frames):.1f} ms apart, 95 % under {np.percentile(frames, 95):.1f} ms")
+    print(f"each frame: {work:.1f} ms of work; frames {np.median(frames):.1f} ms apart, 95 % within {np.percentile(frames, 95):.1f} ms")
     assert work <= 10, "a frame at 50 frames a second has 20 ms, and ComfyUI needs some of them"  # processor time, whatever else runs
 
 

@@ -10,7 +10,10 @@ import { History } from "./curve.js";
 const STYLE = new URL("./lara.css", import.meta.url).href;
 
 export class ValueElement extends HTMLElement {
-  /** `parse` throws on bad text; `format` is its inverse; the text `fallback` is shown where `parse` threw. */
+  /**
+   * `parse` throws on bad text; `format` is its inverse; the text `fallback` is shown where `parse` threw. While the pointer holds
+   * something, a subclass has it in `grabbed`.
+   */
   constructor({ parse, format, fallback, html }) {
     super();
     Object.assign(this, { parse, format, fallback: parse(fallback) });
@@ -56,7 +59,7 @@ export class ValueElement extends HTMLElement {
     try {
       state = this.parse(text);
     } catch (error) {
-      this.message.textContent = `${sentence(error.message)} The node keeps this value until you edit here.`;
+      this.message.textContent = `${sentence(error.message)} Shown instead is the default; the node keeps its text until you edit here.`;
       this.message.hidden = false;
     }
     this.show(state);
@@ -73,6 +76,13 @@ export class ValueElement extends HTMLElement {
     if (this.text === this.history.present) return;
     this.history.push(this.text, merge);
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** The edit under way never was. */
+  giveUp() {
+    if (!this.grabbed) return;
+    this.grabbed = null;
+    this.read(this.history.present);
   }
 
   undo() {

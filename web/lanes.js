@@ -8,6 +8,7 @@ import { setAttributes, svg } from "./element.js";
 
 const LEFT = 30, RIGHT = 12, RULER = 18, GAP = 10, BOTTOM = 4;
 const GRID_PIXELS = 56; // room for a label
+const MOST_HANDLES = 1000; // more could not be told apart and would slow the page; such a curve is shown and replaced, not edited
 const MARKS = { valence: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z", arousal: "M0-6.2L6.2 0L0 6.2L-6.2 0Z" }; // told apart without colour
 
 export class Lanes {
@@ -143,10 +144,11 @@ export class Lanes {
   }
 
   drawHandles(lane, curve, axis, selection, cursor) {
-    const group = this.lanes[lane].handles, handles = group.children, count = curve.points.length;
+    const group = this.lanes[lane].handles, handles = group.children, { points } = curve;
+    const count = points.length > MOST_HANDLES ? 0 : points.length;
     while (handles.length > count) group.lastChild.remove();
     while (handles.length < count) this.makeHandle(lane, handles.length);
-    curve.points.forEach((point, i) => {
+    points.slice(0, count).forEach((point, i) => {
       const x = this.x(point.t).toFixed(2), y = this.y(lane, point[lane]).toFixed(2), selected = selection.has(i);
       const label = timeLabel(axis, point.t, 0), key = `${x} ${y} ${label} ${selected} ${i === cursor} ${count}`;
       if (handles[i].key === key) return; // of a hundred handles a drag moves two

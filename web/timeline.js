@@ -62,7 +62,10 @@ export class Timeline extends ValueElement {
     this.curve = curve;
     this.axis = curves.timeAxis(curve, this.given);
     this.draw();
-    if (lane && !this.root.activeElement) this.focusPoint(lane); // its handle went; the keys shall not go to the graph
+    if (!lane || this.root.activeElement) return;
+    const { selection } = this; // the handle with the focus went, and the keys shall not go to the graph
+    this.focusPoint(lane);
+    this.select(selection);
   }
 
   get from() {
@@ -92,7 +95,7 @@ export class Timeline extends ValueElement {
   }
 
   focusPoint(lane, index = this.cursor) {
-    this.lanes.handle(lane, index).focus({ preventScroll: true });
+    this.lanes.handle(lane, index)?.focus({ preventScroll: true });
   }
 
   /** A finished edit that leaves `indices` selected. */
@@ -113,6 +116,7 @@ export class Timeline extends ValueElement {
     on(this.svg, "pointerleave", () => this.hover(null));
     on(this.svg, "dblclick", (event) => this.doubleClick(event));
     on(this.svg, "wheel", (event) => this.wheel(event));
+    on(this, "change", () => this.draw()); // undo and redo can or cannot now
     on(this.svg, "focusin", (event) => this.focused(event.target));
     on(this.root.querySelector(".tools"), "click", (event) => this.tool(event.target.closest("button")?.name));
     on(this.root.querySelector("[name=snap]"), "change", () => this.draw());
@@ -176,19 +180,17 @@ export class Timeline extends ValueElement {
     this.grabbed = null;
     if (!grabbed) return;
     this.lanes.drawMarquee(null);
-    if (!grabbed.moved && grabbed.marquee && !grabbed.extend) this.select([]);
-    else if (!grabbed.moved && !grabbed.marquee && grabbed.extend && grabbed.before.has(grabbed.index)) {
-      this.toggle(grabbed.index); // a second click takes it out again
-    } else if (!grabbed.moved && !grabbed.marquee && !grabbed.extend) this.select([grabbed.index], grabbed.index);
+    const { moved, marquee, extend, before, index } = grabbed;
+    if (!moved && !extend) this.select(marquee ? [] : [index]);
+    else if (!moved && before.has(index)) this.toggle(index); // a second click takes it out again
     this.commit();
-    this.draw();
   }
 
   doubleClick(event) {
-    const at = place(event, this.svg), lane = this.lanes.laneAt(at.y);
-    if (this.pressedOn !== undefined) this.change(curves.removePoints(this.curve, [Number(this.pressedOn)]), []);
-    else this.add(curves.snapped(clamp(this.lanes.t(at.x), this.from, this.to), event.altKey ? null : this.step),
-      { [lane]: this.lanes.value(lane, at.y) }, lane);
+    if (this.pressedOn !== undefined) return this.change(curves.removePoints(this.curve, [Number(this.pressedOn)]), []);
+    const at = place(event, this.svg), lane = this.lanes.laneAt(at.y), value = this.lanes.value(lane, at.y);
+    const t = curves.snapped(clamp(this.lanes.t(at.x), this.from, this.to), event.altKey ? null : this.step);
+    this.add(t, Math.abs(value) <= 1 ? { [lane]: value } : {}, lane); // on the ruler: where the curve is
   }
 
   add(t, values, lane) {
@@ -233,8 +235,7 @@ export class Timeline extends ValueElement {
   }
 
   escape() {
-    if (this.grabbed && !this.grabbed.marquee) this.edit(this.grabbed.curve);
-    this.grabbed = null;
+    this.giveUp();
     this.lanes.drawMarquee(null);
     this.showArcs(false);
     this.select([]);
@@ -311,8 +312,10 @@ export class Timeline extends ValueElement {
 
   showArcs(shown) {
     if (shown && !this.arcs.children.length) for (const [name, curve] of Object.entries(this.presets)) this.arcs.append(arcButton(name, curve));
+    const opener = this.root.querySelector("[name=arcs]");
+    if (!shown && this.arcs.contains(this.root.activeElement)) opener.focus();
     this.arcs.hidden = !shown;
-    setAttributes(this.root.querySelector("[name=arcs]"), { "aria-expanded": shown });
+    setAttributes(opener, { "aria-expanded": shown });
     if (shown) this.arcs.querySelector("button")?.focus();
   }
 
@@ -326,14 +329,14 @@ export class Timeline extends ValueElement {
   typed(input) {
     const point = this.curve.points[this.cursor], { extent } = this.axis;
     const value = input.name === "t" ? curves.parseTime(this.axis, input.value) : input.valueAsNumber;
-    if (!Number.isFinite(value)) return this.drawFields();
+    if (!Number.isFinite(value)) return this.drawFields(true);
     if (input.name === "t") this.change(curves.movePoints(this.curve, [this.cursor], { t: value - point.t }, extent));
     else {
       const chosen = this.selection.has(this.cursor) ? this.selection : new Set([this.cursor]); // all selected points take the number
       const points = this.curve.points.map((old, i) => (chosen.has(i) ? { ...old, [input.name]: clamp(value, -1, 1) } : old));
       this.change({ ...this.curve, points });
     }
-    this.drawFields();
+    this.drawFields(true);
   }
 
   // ---- picture -----------------------------------------------------------------------------------------------------------
@@ -354,19 +357,21 @@ export class Timeline extends ValueElement {
     for (const name of curves.INTERPOLATIONS) {
       setAttributes(this.root.querySelector(`[name=${name}]`), { "aria-pressed": curve.interpolation === name });
     }
-    this.root.querySelector("[name=undo]").disabled = !this.history.past.length;
-    this.root.querySelector("[name=redo]").disabled = !this.history.future.length;
+    for (const [name, states] of [["undo", this.history.past], ["redo", this.history.future]]) {
+      setAttributes(this.root.querySelector(`[name=${name}]`), { "aria-disabled": !states.length }); // a disabled button would lose the focus
+    }
     const [, time, bars] = this.root.querySelector("[name=snap]").options;
     time.textContent = axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent";
     bars.disabled = !axis.bar;
     this.drawFields();
   }
 
-  drawFields() {
+  /** `typed`: also the one that is being typed in. */
+  drawFields(typed = false) {
     const point = this.curve.points[this.cursor];
     for (const input of this.fields) {
       const text = input.name === "t" ? curves.timeLabel(this.axis, point.t, 0) : point[input.name].toFixed(2);
-      if (this.root.activeElement !== input && input.value !== text) input.value = text;
+      if ((typed || this.root.activeElement !== input) && input.value !== text) input.value = text;
     }
   }
 
@@ -385,7 +390,8 @@ export class Timeline extends ValueElement {
     const word = curves.nearestEmotion(this.emotions, valence, arousal);
     const where = curves.timeLabel(this.axis, t, (this.to - this.from) / this.lanes.width);
     const part = (text, lane) => Object.assign(document.createElement("span"), { textContent: text, className: lane });
-    readout.replaceChildren(`${where}  `, part(`V ${curves.signed(valence)}`, "valence"), "  ", part(`A ${curves.signed(arousal)}`, "arousal"), `  ${word}`);
+    const values = [part(`V ${curves.signed(valence)}`, "valence"), "  ", part(`A ${curves.signed(arousal)}`, "arousal")];
+    readout.replaceChildren(`${where}  `, ...values, `  ${word}`);
   }
 }
 

@@ -18,7 +18,9 @@ const HTML = `
 <div class="plot"><svg class="pad" role="application" aria-label="Mood: valence and arousal">
   <defs>
     <linearGradient id="pleasant" class="valence"><stop offset="0" stop-opacity="0"/><stop offset="1" stop-opacity=".25"/></linearGradient>
-    <linearGradient id="intense" class="arousal" x1="0" y1="1" x2="0" y2="0"><stop offset="0" stop-opacity="0"/><stop offset="1" stop-opacity=".25"/></linearGradient>
+    <linearGradient id="intense" class="arousal" gradientTransform="rotate(-90 .5 .5)">
+      <stop offset="0" stop-opacity="0"/><stop offset="1" stop-opacity=".25"/>
+    </linearGradient>
   </defs>
   <g class="scene"></g>
   <g class="words"></g>
@@ -104,6 +106,7 @@ export class VAPad extends ValueElement {
 
   pressed(event, command) {
     if (command || event.altKey) return false;
+    if (event.key === "Escape") this.giveUp();
     const step = event.shiftKey ? FINE : COARSE;
     const moves = {
       ArrowRight: { valence: step }, ArrowLeft: { valence: -step }, ArrowUp: { arousal: step }, ArrowDown: { arousal: -step },

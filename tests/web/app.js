@@ -4,7 +4,7 @@ import { api } from "./api.js";
 const SPECS = {
   LARAEmotionVA: { va: ["LARA_VA", { default: '{"valence": 0, "arousal": 0}' }] },
   LARAEmotionCurve: { curve: ["LARA_CURVE", {
-    default: '{"unit": "normalized", "interpolation": "smooth", "points": [{"t": 0, "valence": 0.2, "arousal": -0.4}, {"t": 1, "valence": 0.5, "arousal": 0.5}]}',
+    default: '{"unit": "normalized", "interpolation": "linear", "points": [{"t": 0, "valence": 0.2, "arousal": -0.4}]}',
   }] },
 };
 

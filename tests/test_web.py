@@ -262,7 +262,7 @@ def test_keys_of_the_widgets_do_not_reach_the_graph(page):
     element.locator("input[name=t]").focus()
     page.keyboard.press("r")
     assert page.evaluate("keys.filter((key) => key !== 'Control')") == ["Enter"]
-    assert page.evaluate("document.activeElement.type") == "textarea"  # what keeps ComfyUI's own undo away
+    assert page.evaluate("document.activeElement.type") == "textarea" and page.evaluate("document.activeElement.isContentEditable")
 
 
 # ---- the timeline ------------------------------------------------------------------------------------------------------------
@@ -395,6 +395,8 @@ def test_the_axis_follows_the_music_node_and_the_shape_stays(page):
     page.evaluate("() => { music.widgets[0].value = 90; }")
     element.locator("[name=snap]").select_option("off")
     element.locator(".ruler text", has_text="1:30").wait_for()
+    page.evaluate("() => { music.inputs = [{ name: 'seconds', link: 9 }]; }")  # a number that another node brings is not known here
+    element.locator(".ruler text", has_text="100 %").wait_for()
     assert value(element) == before
 
 
@@ -445,9 +447,9 @@ def test_a_curve_of_very_many_points_is_shown_and_can_be_replaced(page):
 def test_zoom_shows_a_part_and_changes_nothing(page):
     element = timeline(page)
     page.mouse.move(*spot(element, "valence", 0.25, 0))
-    page.keyboard.down("Control")
+    page.keyboard.down("Alt")
     page.mouse.wheel(0, -400)
-    page.keyboard.up("Control")
+    page.keyboard.up("Alt")
     page.wait_for_function("() => document.querySelector('lara-timeline').view[0] > 0.1")
     first, last = page.evaluate("document.querySelector('lara-timeline').view")
     assert last - first < 0.4 and first < 0.25 < last
@@ -537,6 +539,19 @@ def test_everything_fits_at_any_size(page, size):
         }""", size)
         assert outside == []
         page.evaluate("removeNode(node)")
+
+
+def test_the_element_of_a_restored_node_takes_the_place_of_the_old_one(page):
+    """After the graph's own undo, Nodes 2.0 of ComfyUI leave the old node's element on the page (frontend 1.58)."""
+    timeline(page)
+    page.evaluate("""() => {
+        window.old = node.widgets[0].element;
+        old.parentElement.dataset.nodeId = node.id;
+        app.graph.nodes.length = 0;
+        window.node = addNode("LARAEmotionCurve");
+        node.widgets[0].element.closest(".node").remove();
+    }""")
+    page.wait_for_function("() => node.widgets[0].element.isConnected && !old.isConnected")
 
 
 def test_a_removed_node_leaves_nothing_behind(page):

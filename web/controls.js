@@ -21,7 +21,7 @@ export const HTML = `
     <option value="off">off</option><option value="time">seconds</option><option value="bars">bars</option></select></label>
   <span class="space"></span>
   <span class="group">${button("undo", "Undo (Ctrl+Z)")}${button("redo", "Redo (Ctrl+Shift+Z)")}</span>
-  <span class="group">${button("out", "Zoom out (−)")}${button("fit", "Show all (0)")}${button("in", "Zoom in (+), or Ctrl and the wheel")}</span>
+  <span class="group">${button("out", "Zoom out (−)")}${button("fit", "Show all (0)")}${button("in", "Zoom in (+), or Alt and the wheel")}</span>
 </div>
 <div class="plot"><svg class="lanes" role="application" aria-label="Emotion curve" aria-describedby="help"></svg>
   <div class="arcs" role="group" aria-label="Emotion arcs" hidden></div>

@@ -35,9 +35,13 @@ export class ValueElement extends HTMLElement {
     this.resizes.disconnect();
   }
 
-  /** ComfyUI leaves Ctrl+Z alone only where the focused element calls itself a text area. */
+  /** ComfyUI leaves Ctrl+Z alone only where the focused element calls itself a text area, or editable in newer versions. */
   get type() {
     return "textarea";
+  }
+
+  get isContentEditable() {
+    return true;
   }
 
   get value() {

@@ -5,10 +5,11 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { ValueElement } from "./element.js";
 import { Timeline } from "./timeline.js";
 import { VAPad } from "./va_pad.js";
 
-const TELL_MS = 500; // ComfyUI has no event for a changed link or number that both its canvases send
+const KEEP_UP_MS = 500; // ComfyUI has no event for a changed link or number that both its canvases send
 const NOTHING_MEASURED = [];
 
 app.registerExtension({
@@ -23,8 +24,8 @@ app.registerExtension({
   },
 
   setup() {
-    setInterval(tellTimelines, TELL_MS);
-    api.addEventListener("executed", () => setTimeout(tellTimelines)); // after ComfyUI has stored the output
+    setInterval(keepUp, KEEP_UP_MS);
+    api.addEventListener("executed", () => setTimeout(keepUp)); // after ComfyUI has stored the output
     document.addEventListener("play", (event) => followPlayer(event.target), true); // media events do not bubble
   },
 });
@@ -68,16 +69,24 @@ function leaveToCanvas(element) {
 
 // ---- what the graph knows --------------------------------------------------------------------------------------------------
 
-function tellTimelines() {
-  for (const [node, timeline] of timelines(app.graph)) timeline.context = contextOf(node);
+function keepUp() {
+  for (const [node, element] of elements(app.graph)) {
+    if (!element.isConnected) show(node, element);
+    if (element instanceof Timeline) element.context = contextOf(node);
+  }
 }
 
-/** Pairs of node and timeline, in subgraphs too. */
-function timelines(graph) {
+/** Pairs of node and element of this pack, in subgraphs too. */
+function elements(graph) {
   return (graph?.nodes ?? []).flatMap((node) => {
-    const here = (node.widgets ?? []).filter((widget) => widget.element instanceof Timeline).map((widget) => [node, widget.element]);
-    return [...here, ...timelines(node.subgraph)];
+    const here = (node.widgets ?? []).filter((widget) => widget.element instanceof ValueElement).map((widget) => [node, widget.element]);
+    return [...here, ...elements(node.subgraph)];
   });
+}
+
+/** After undo, Nodes 2.0 leave the element of the node that was there before on the page. */
+function show(node, element) {
+  document.querySelector(`[data-node-id="${node.id}"] ${element.localName}`)?.replaceWith(element);
 }
 
 function contextOf(node) {
@@ -98,10 +107,7 @@ function measuredBy(node) {
 function downstream(node) {
   const found = [node];
   for (const from of found) {
-    for (const id of (from.outputs ?? []).flatMap((output) => output.links ?? [])) {
-      const to = from.graph.getNodeById(from.graph.getLink(id)?.target_id);
-      if (to && !found.includes(to)) found.push(to);
-    }
+    for (const to of (from.outputs ?? []).flatMap((_, slot) => from.getOutputNodes(slot) ?? [])) if (!found.includes(to)) found.push(to);
   }
   return found.slice(1);
 }
@@ -112,15 +118,15 @@ function widgetOf(node, name) {
 
 /** The number in a node's widget; null where there is none, or where a link brings it. */
 function numberOf(node, name) {
-  const value = widgetOf(node, name)?.value, linked = node?.inputs?.some((input) => input.name === name && input.link != null);
+  const value = widgetOf(node, name)?.value, linked = node?.inputs?.some((input, slot) => input.name === name && node.isInputConnected(slot));
   return typeof value === "number" && !linked ? value : null;
 }
 
 /** A player of one of the nodes after a timeline moves its playhead. */
 function followPlayer(audio) {
   const id = audio.closest("[data-node-id]")?.dataset.nodeId; // where Nodes 2.0 draw the node
-  for (const [node, timeline] of timelines(app.graph)) {
+  for (const [node, element] of elements(app.graph)) {
     const plays = downstream(node).some((other) => String(other.id) === id || other.widgets?.some((widget) => widget.element?.contains(audio)));
-    if (plays) timeline.follow(audio);
+    if (plays) element.follow?.(audio);
   }
 }

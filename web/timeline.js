@@ -201,7 +201,7 @@ export class Timeline extends ValueElement {
   }
 
   wheel(event) {
-    const zoom = event.ctrlKey || event.metaKey, slide = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
+    const zoom = event.altKey || event.ctrlKey || event.metaKey, slide = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
     if (!zoom && !(slide && this.view[1] - this.view[0] < 1)) return; // ComfyUI zooms the graph
     event.preventDefault();
     event.stopPropagation();

@@ -13,6 +13,14 @@ class Node {
     Object.assign(this, { graph, id, type, widgets: [], inputs: [], outputs: [{ links: [] }] });
   }
 
+  getOutputNodes(slot) {
+    return this.outputs[slot].links.map((link) => this.graph.getNodeById(this.graph.links[link].target_id));
+  }
+
+  isInputConnected(slot) {
+    return this.inputs[slot].link !== null;
+  }
+
   addDOMWidget(name, type, element, options) {
     const widget = { name, type, element, options, node: this, get value() { return options.getValue(); }, set value(v) { options.setValue(v); } };
     this.widgets.push(widget);
@@ -21,9 +29,7 @@ class Node {
 }
 
 export const app = {
-  graph: {
-    nodes: [], links: {}, getNodeById: (id) => app.graph.nodes.find((node) => node.id === id), getLink: (id) => app.graph.links[id],
-  },
+  graph: { nodes: [], links: {}, getNodeById: (id) => app.graph.nodes.find((node) => node.id === id) },
   nodeOutputs: {},
   checked: 0, // how often an edit was reported to the graph's undo
   canvas: { emitBeforeChange() {}, emitAfterChange() { app.checked += 1; } },

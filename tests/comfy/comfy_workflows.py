@@ -49,7 +49,7 @@ WORKFLOWS: dict[str, list[Node]] = {
     "Emotion arc": [
         Node("LARATextPrompt", (40, 60), (320, 220), {"instruments": "cinematic orchestra", "character": "film score", "text": "with a solo piano"}),
         Node("LARAEmotionCurve", (40, 330), (560, 380)),
-        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 11}, {"prompt": (0, 0), "emotion": (1, 0)}),
+        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 12, "emotion_strength": 4.0}, {"prompt": (0, 0), "emotion": (1, 0)}),
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
         Node("PreviewAny", (1080, 530), (860, 420), {}, {"source": (3, 2)}),
         note("## Emotion arc\nThe curve moves the music while it plays. After a run the timeline shows behind your curve what the predictor "
@@ -58,7 +58,7 @@ WORKFLOWS: dict[str, list[Node]] = {
         Node("LARAEmotionCurve", (40, 60), (560, 380),
              {"curve": curve("seconds", "smooth", (0, 0.2, -0.6), (12, -0.1, -0.2), (24, -0.6, 0.5), (30, -0.7, 0.85), (33, 0.5, 0.1), (45, 0.7, -0.4))}),
         Node("LARAGenerateMusic", (640, 60), (400, 560),
-             {"prompt": "film score, strings and piano, tense", "seconds": 45.0, "tempo": 96.0, "seed": 21, "takes": 4}, {"emotion": (0, 0)}),
+             {"prompt": "film score, strings and piano, tense", "seconds": 45.0, "seed": 21, "takes": 4, "emotion_strength": 4.0}, {"emotion": (0, 0)}),
         Node("LARARankTakes", (1080, 60), (400, 260), {}, {"piece": (1, 1)}),
         Node("PreviewAny", (1080, 370), (780, 260), {}, {"source": (2, 3)}),
         Node("LARASaveMusic", (1520, 60), (340, 260), {"filename_prefix": "audio/film-cue"}, {"piece": (2, 2)}),

@@ -13,25 +13,28 @@ const MAX_POINTS = 100000, MAX_T = 1e9, MIN_STEP = 1e-9; // the limits of lara_c
 const EDIT_STEP = 1e-4; // no edit brings two points closer than this part of the timeline
 const COMMON_TIME = 4; // beats in a bar where nothing says otherwise; a beat is a quarter note
 
+/** A value that cannot be used; the message says in one sentence what is wrong and what is allowed. */
+export class BadValue extends Error {}
+
 // ---- text ------------------------------------------------------------------------------------------------------------
 
-/** A curve from its JSON text; throws an Error of one sentence that says what is wrong and what is allowed. */
+/** A curve from its JSON text; throws BadValue, one sentence that says what is wrong and what is allowed. */
 export function parseCurve(text) {
   const source = parseJson(text, "the curve");
   checkFields(source, ["unit", "interpolation", "points"], "the curve");
   const unit = source.unit === "normalised" ? "normalized" : source.unit;
   checkChoice(unit, UNITS, "the unit");
   checkChoice(source.interpolation, INTERPOLATIONS, "the interpolation");
-  if (!Array.isArray(source.points)) throw new Error(`points is ${shown(source.points)}: use a list of objects with t, valence and arousal`);
-  if (source.points.length === 0) throw new Error("the curve has no points: give at least one with t, valence and arousal");
-  if (source.points.length > MAX_POINTS) throw new Error(`the curve has more than ${MAX_POINTS} points: thin it out`);
+  if (!Array.isArray(source.points)) throw new BadValue(`points is ${shown(source.points)}: use a list of objects with t, valence and arousal`);
+  if (source.points.length === 0) throw new BadValue("the curve has no points: give at least one with t, valence and arousal");
+  if (source.points.length > MAX_POINTS) throw new BadValue(`the curve has more than ${MAX_POINTS} points: thin it out`);
   source.points.forEach((point, index) => {
     const what = `points[${index}]`;
     checkFields(point, ["t", ...LANES], what);
     checkRange(point.t, 0, unit === "normalized" ? 1 : MAX_T, `${what} t`);
     for (const lane of LANES) checkRange(point[lane], -1, 1, `${what} ${lane}`);
     if (index > 0 && point.t - source.points[index - 1].t < MIN_STEP) {
-      throw new Error(`${what} has t ${point.t}, not after the point before it: sort the points by t and keep one for each t`);
+      throw new BadValue(`${what} has t ${point.t}, not after the point before it: sort the points by t and keep one for each t`);
     }
   });
   return { unit, interpolation: source.interpolation, points: source.points };
@@ -42,7 +45,7 @@ export function formatCurve({ unit, interpolation, points }) {
   return JSON.stringify({ unit, interpolation, points: points.map(({ t, valence, arousal }) => ({ t, valence, arousal })) });
 }
 
-/** {valence, arousal} from its JSON text; throws an Error of one sentence. */
+/** {valence, arousal} from its JSON text; throws BadValue, one sentence. */
 export function parseVA(text) {
   const source = parseJson(text, "the mood");
   checkFields(source, LANES, "the mood");
@@ -55,32 +58,32 @@ export function formatVA({ valence, arousal }) {
 }
 
 function parseJson(text, what) {
-  if (typeof text !== "string") throw new Error(`${what} is ${shown(text)}: use JSON text`);
+  if (typeof text !== "string") throw new BadValue(`${what} is ${shown(text)}: use JSON text`);
   try {
     return JSON.parse(text);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw new Error(`${what} is not JSON (${text.slice(0, 60)})`);
+    throw new BadValue(`${what} is not JSON (${text.slice(0, 60)})`);
   }
 }
 
 function checkFields(value, names, what) {
   if (value === null || typeof value !== "object" || Array.isArray(value)) {
-    throw new Error(`${what} is ${shown(value)}: use an object with ${names.join(", ")}`);
+    throw new BadValue(`${what} is ${shown(value)}: use an object with ${names.join(", ")}`);
   }
-  for (const name of names) if (!Object.hasOwn(value, name)) throw new Error(`${what} lacks ${name}: give ${names.join(", ")}`);
+  for (const name of names) if (!Object.hasOwn(value, name)) throw new BadValue(`${what} lacks ${name}: give ${names.join(", ")}`);
   for (const name of Object.keys(value)) {
-    if (!names.includes(name)) throw new Error(`${what} has the unknown field ${shown(name)}: use only ${names.join(", ")}`);
+    if (!names.includes(name)) throw new BadValue(`${what} has the unknown field ${shown(name)}: use only ${names.join(", ")}`);
   }
 }
 
 function checkChoice(value, choices, what) {
-  if (!choices.includes(value)) throw new Error(`${what} is ${shown(value)}: use one of ${choices.join(", ")}`);
+  if (!choices.includes(value)) throw new BadValue(`${what} is ${shown(value)}: use one of ${choices.join(", ")}`);
 }
 
 function checkRange(value, low, high, what) {
   if (typeof value !== "number" || !(value >= low && value <= high)) {
-    throw new Error(`${what} is ${shown(value)}: use a number from ${low} to ${high}`);
+    throw new BadValue(`${what} is ${shown(value)}: use a number from ${low} to ${high}`);
   }
 }
 

@@ -5,7 +5,7 @@
  * A text that cannot be read is shown as a message over the default, and `value` gives it back untouched until the first edit.
  */
 
-import { History } from "./curve.js";
+import { BadValue, History } from "./curve.js";
 
 const STYLE = new URL("./lara.css", import.meta.url).href;
 
@@ -63,6 +63,7 @@ export class ValueElement extends HTMLElement {
     try {
       state = this.parse(text);
     } catch (error) {
+      if (!(error instanceof BadValue)) throw error;
       this.message.textContent = `${sentence(error.message)} Shown instead is the default; the node keeps its text until you edit here.`;
       this.message.hidden = false;
     }

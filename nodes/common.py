@@ -21,9 +21,11 @@ from ..lara_core.affect import Curve
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from ..lara_core.audio import Audio
     from ..lara_core.pipeline import Score, Segment, Take
+    from ..lara_core.plot import EnvelopeMeter
 
 CATEGORY = "LARA-Gen"
 LaraModel, LaraEmotion, LaraPiece = io.Custom("LARA_MODEL"), io.Custom("LARA_EMOTION"), io.Custom("LARA_PIECE")
@@ -83,20 +85,26 @@ def sounds_of(audio) -> list["Audio"]:
     return [Audio(np.ascontiguousarray(sound), int(audio["sample_rate"])) for sound in samples]
 
 
-def picture(sound: "Audio", curve: Curve | None, score: "Score", title: str, **options) -> "torch.Tensor":
-    """Requested and measured over the waveform, as ComfyUI's IMAGE [1,H,W,3]; options: as plot_piece takes them."""
-    import torch
+def drawn(peaks: np.ndarray, seconds: float, curve: Curve | None, title: str, **options) -> "Image.Image":
+    """Requested and measured over the waveform; arguments as lara_core.plot.plot_piece takes them."""
     from PIL import Image
 
-    from ..lara_core.plot import EnvelopeMeter, plot_piece
+    from ..lara_core.plot import plot_piece
+
+    with tempfile.TemporaryDirectory() as folder, Image.open(plot_piece(Path(folder) / "plot.png", peaks, seconds, curve, title=title, **options)) as image:
+        return image.convert("RGB")
+
+
+def picture(sound: "Audio", curve: Curve | None, score: "Score", title: str, **options) -> "torch.Tensor":
+    """What `drawn` draws of a sound and its score, as ComfyUI's IMAGE [1,H,W,3]."""
+    import torch
+
+    from ..lara_core.plot import EnvelopeMeter
 
     meter = EnvelopeMeter()
     meter.add(sound.samples)
-    with tempfile.TemporaryDirectory() as folder:
-        png = plot_piece(Path(folder) / "plot.png", meter.peaks(), sound.seconds, curve, title=title, **score.drawn(), **options)
-        with Image.open(png) as image:
-            pixels = np.asarray(image.convert("RGB"), np.float32) / 255
-    return torch.from_numpy(pixels)[None]
+    image = drawn(meter.peaks(), sound.seconds, curve, title, **score.drawn(), **options)
+    return torch.from_numpy(np.asarray(image, np.float32) / 255)[None]
 
 
 def measured_for_page(scores: Sequence["Score"]) -> dict:
@@ -121,7 +129,7 @@ def stop_if_cancelled() -> None:
 
 
 class Progress:
-    """The node's progress bar over equal parts. Its functions raise where Cancel was pressed."""
+    """The node's progress bar over equal parts, and its picture. They raise where Cancel was pressed."""
 
     def __init__(self, parts: int):
         import comfy.utils
@@ -139,6 +147,14 @@ class Progress:
                 self.bar.update_absolute(step)
 
         return show
+
+    def sketch(self, take: "Take", meter: "EnvelopeMeter") -> None:
+        """Show what there is of a take: meter has heard it so far."""
+        whole = np.zeros((math.ceil(take.request.seconds * take.lara.codec.sample_rate_hz / meter.samples_per_bin), 2))
+        peaks = meter.peaks()
+        whole[:len(peaks)] = peaks
+        image = drawn(whole, take.request.seconds, take.curve, take.prompt, curve_tempo=take.beats_at)
+        self.bar.update_absolute(max(self.shown, 0), preview=("JPEG", image, None))
 
 
 def cancellable(work: Callable):

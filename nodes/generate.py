@@ -1,6 +1,7 @@
 """Nodes that make music: text, emotion and numbers go in; AUDIO and a LARA_PIECE (its takes, for what comes after) come out."""
 
 import dataclasses
+import time
 import math
 
 from comfy_api.latest import io, ui
@@ -14,6 +15,7 @@ from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress
 KEYS = ("C", "C# / Db", "D", "D# / Eb", "E", "F", "F# / Gb", "G", "G# / Ab", "A", "A# / Bb", "B")  # by pitch class
 ANY = "any"
 MAX_TAKES, MAX_SEED = 16, 2 ** 32 - 1
+SKETCH_SECONDS = 5  # between two pictures of an unfinished piece: they take time themselves
 INSTRUMENTS = ("solo piano", "string quartet", "cinematic orchestra", "ambient synth pads", "acoustic guitar", "music box", "jazz trio",
                "rock band", "chiptune", "choir", "lonely cello over a slow piano", "epic orchestra with percussion")
 CHARACTERS = ("film score", "video game", "lullaby", "waltz", "march", "chase", "love theme", "documentary", "trailer")
@@ -76,19 +78,26 @@ class GenerateMusic(io.ComfyNode):
         if continue_from is not None:
             request, emotion, kept, seeds = continue_from[0].take.continued(seconds, emotion, seed)
         progress = Progress(takes)
-        piece = tuple(made(model, progress.of_part(n), prompt, emotion, dataclasses.replace(request, seed=seed + n), sampling, kept, seeds)
+        piece = tuple(made(model, progress, n, prompt, emotion, dataclasses.replace(request, seed=seed + n), sampling, kept, seeds)
                       for n in range(takes))
         return result(cls, piece, measure=not draft)
 
 
-def made(model, on_progress, *arguments) -> Made:
+def made(model, progress: Progress, part: int, *arguments) -> Made:
     """One take, with its segments; arguments as Lara.stream takes them."""
-    lara, segments = model.ready(), []
+    from ..lara_core.plot import EnvelopeMeter
+
+    lara, segments, show, meter = model.ready(), [], progress.of_part(part), EnvelopeMeter()
+    began = sketched = time.monotonic()
     with one_thread():
-        take = lara.stream(*arguments, memo=model.memo, on_progress=on_progress)
+        take = lara.stream(*arguments, memo=model.memo, on_progress=show)
         for segment in take:
             segments.append(segment)
-            on_progress(min((segment.start_seconds + segment.seconds) / take.request.seconds, 1.0))
+            meter.add(segment.samples)
+            show(min((segment.start_seconds + segment.seconds) / take.request.seconds, 1.0))
+            if time.monotonic() - sketched > SKETCH_SECONDS or segment.is_last and sketched > began:
+                progress.sketch(take, meter)
+                sketched = time.monotonic()
     return Made(take, tuple(segments))
 
 
@@ -129,6 +138,6 @@ class RegenerateSegment(io.ComfyNode):
         first = max(index for index, start in enumerate(starts) if start <= from_second + 1e-6)
         kept = [segment.codes for segment in piece[take - 1].segments[:first]]
         seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}
-        again = made(model or models.load(), Progress(1).of_part(0), earlier.prompt, emotion or earlier.curve, earlier.request,
+        again = made(model or models.load(), Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
                      earlier.sampling, kept, seeds)
         return result(cls, (again,))

@@ -102,15 +102,17 @@ def test_music_follows_valence_and_arousal(server):
     assert majors[0.9] >= majors[-0.9] + 2 and tempi[0.9] > 1.3 * tempi[-0.9]
 
 
-def test_progress_then_cancel_then_a_good_run(server):
+def test_progress_and_a_picture_then_cancel_then_a_good_run(server):
     page = websocket.create_connection(f"ws://127.0.0.1:{server.port}/ws?clientId=lara-tests", timeout=60)
-    prompt_id, shares = server.queue({"1": generate(seconds=900.0)}), []
-    while len(shares) < 3:
+    prompt_id, shares, pictures = server.queue({"1": generate(seconds=900.0)}), [], 0
+    while len(shares) < 3 or not pictures:
         message = page.recv()
+        pictures += isinstance(message, bytes) and b"\xff\xd8\xff" in message[:64]  # a JPEG, behind some bytes of a head
         if isinstance(message, str) and json.loads(message)["type"] == "progress":
             data = json.loads(message)["data"]
             shares.append(data["value"] / data["max"])
     assert 0 <= shares[0] < shares[1] < shares[2] < 1
+    assert shares == sorted(shares)
     began = time.monotonic()
     server.post("/interrupt", {})
     entry = server.finished(prompt_id)

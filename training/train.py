@@ -168,9 +168,10 @@ def train(args: argparse.Namespace) -> None:
 
 
 def save(folder: Path, model: Trained, optimizers, step: int, codec: dict, text, args) -> None:
-    """The model folder, and beside it what resuming needs; each appears whole or not at all."""
+    """The model folder, in float16 as it ships, and beside it what resuming needs; each appears whole or not at all."""
     save_model(folder, model.decoder, codec_config={"name": codec["name"]}, text_config={"name": "static", "path": "../text"},
-               extra={"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed}})
+               extra={"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed}},
+               dtype=torch.float16)
     state = {"step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
     temporary = folder.with_suffix(".resume.tmp")
     torch.save(state, temporary)

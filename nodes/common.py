@@ -91,8 +91,10 @@ def drawn(peaks: np.ndarray, seconds: float, curve: Curve | None, title: str, **
 
     from ..lara_core.plot import plot_piece
 
-    with tempfile.TemporaryDirectory() as folder, Image.open(plot_piece(Path(folder) / "plot.png", peaks, seconds, curve, title=title, **options)) as image:
-        return image.convert("RGB")
+    with tempfile.TemporaryDirectory() as folder:
+        png = plot_piece(Path(folder) / "plot.png", peaks, seconds, curve, title=title, **options)
+        with Image.open(png) as image:
+            return image.convert("RGB")
 
 
 def picture(sound: "Audio", curve: Curve | None, score: "Score", title: str, **options) -> "torch.Tensor":

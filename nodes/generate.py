@@ -2,11 +2,9 @@
 
 import dataclasses
 import time
-import math
 
 from comfy_api.latest import io, ui
 
-from ..lara_core.affect import Curve
 from ..lara_core.codec import MAX_SECONDS, Request
 from ..lara_core.codec.score import METRES
 from . import models
@@ -54,7 +52,8 @@ class GenerateMusic(io.ComfyNode):
                 io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="The same seed makes the same piece."),
                 io.Int.Input("takes", default=1, min=1, max=MAX_TAKES, tooltip="So many pieces, with seeds that count up."),
                 io.Float.Input("text_strength", default=1.0, tooltip="How closely to keep to the text; 1 leaves the model as it is.", **strength),
-                io.Float.Input("emotion_strength", default=2.0, tooltip="How closely to keep to the emotion; 1 leaves the model as it is.", **strength),
+                io.Float.Input("emotion_strength", default=2.0, tooltip="How closely to keep to the emotion; 1 leaves the model as it is.",
+                               **strength),
                 io.Float.Input("temperature", default=1.0, min=0.05, max=10.0, step=0.05, tooltip="Below 1 is safer, above 1 is wilder."),
                 io.Boolean.Input("draft", default=False, label_on="draft", label_off="full",
                                  tooltip="A quicker sketch: strengths of 1, and nothing is measured. The full piece has other notes."),
@@ -119,7 +118,8 @@ class RegenerateSegment(io.ComfyNode):
             node_id="LARARegenerateSegment", display_name="Regenerate Segment", category=CATEGORY, is_output_node=True,
             description="Another try from a moment on. What was before it stays as it is, to the sample.",
             inputs=[LaraPiece.Input("piece"),
-                    io.Float.Input("from_second", default=0.0, min=0.0, max=MAX_SECONDS, step=0.1, tooltip="The segment that sounds then, and all after it, are made anew."),
+                    io.Float.Input("from_second", default=0.0, min=0.0, max=MAX_SECONDS, step=0.1,
+                                   tooltip="The segment that sounds then, and all after it, are made anew."),
                     io.Int.Input("seed", default=1, min=0, max=MAX_SEED, control_after_generate=True, tooltip="Of the first new segment."),
                     io.Int.Input("take", default=1, min=1, max=MAX_TAKES, tooltip="Which take of the piece."),
                     LaraModel.Input("model", optional=True, tooltip="The model that made the piece; without it the embedded one."),

@@ -15,7 +15,8 @@ class SaveMusic(io.ComfyNode):
             node_id="LARASaveMusic", display_name="Save Music", category=CATEGORY, is_output_node=True,
             description="Each take as WAV with markers, as MIDI with its notes, as a picture, and as JSON from which it can be made again.",
             inputs=[LaraPiece.Input("piece"),
-                    io.String.Input("filename_prefix", default="audio/LARA", tooltip="Folder and beginning of the names, within ComfyUI's output folder."),
+                    io.String.Input("filename_prefix", default="audio/LARA",
+                                    tooltip="Folder and beginning of the names, within ComfyUI's output folder."),
                     io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
             outputs=[])
 

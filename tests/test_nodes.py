@@ -40,7 +40,8 @@ def pack(tmp_path_factory):
     """The pack, loaded as ComfyUI loads it, with stand-ins for what it imports of ComfyUI."""
     models = tmp_path_factory.mktemp("models")
     names = ("Audio", "Boolean", "Combo", "Float", "Image", "Int", "String")
-    io = types.SimpleNamespace(Custom=_Type, Schema=types.SimpleNamespace, NodeOutput=_Output, ComfyNode=object, **{name: _Type(name.upper()) for name in names})
+    io = types.SimpleNamespace(Custom=_Type, Schema=types.SimpleNamespace, NodeOutput=_Output, ComfyNode=object,
+                               **{name: _Type(name.upper()) for name in names})
     latest = types.ModuleType("comfy_api.latest")
     latest.io, latest.ui, latest.ComfyExtension = io, types.SimpleNamespace(), object
     folder_paths = types.ModuleType("folder_paths")
@@ -141,7 +142,8 @@ def test_prompts_are_put_together(run):
 
 
 def test_floats_and_back_are_the_same_curve(run):
-    curve, = run("LARAEmotionCurve", curve='{"unit": "normalized", "interpolation": "linear", "points": [{"t": 0, "valence": -1, "arousal": 0.5}, {"t": 1, "valence": 1, "arousal": -0.5}]}')
+    curve, = run("LARAEmotionCurve", curve={"unit": "normalized", "interpolation": "linear",
+                                            "points": [{"t": 0, "valence": -1, "arousal": 0.5}, {"t": 1, "valence": 1, "arousal": -0.5}]})
     valence, arousal, *lists = run("LARAEmotionToFloats", emotion=curve, frames=101, fps=25.0, low=0.0, high=10.0, tempo=120.0)
     assert valence[0] == 0 and math.isclose(valence[50], 10 * 50 / 101, abs_tol=1e-6) and lists == [valence, arousal]
     for given in ([valence, arousal], [[valence], [arousal]], [[np.array(valence)], [np.float64(x) for x in arousal]]):

@@ -49,7 +49,8 @@ WORKFLOWS: dict[str, list[Node]] = {
     "Emotion arc": [
         Node("LARATextPrompt", (40, 60), (320, 220), {"instruments": "cinematic orchestra", "character": "film score", "text": "with a solo piano"}),
         Node("LARAEmotionCurve", (40, 330), (560, 380)),
-        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 12, "emotion_strength": 4.0}, {"prompt": (0, 0), "emotion": (1, 0)}),
+        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 12, "emotion_strength": 4.0},
+             {"prompt": (0, 0), "emotion": (1, 0)}),
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
         Node("PreviewAny", (1080, 530), (860, 420), {}, {"source": (3, 2)}),
         note("## Emotion arc\nThe curve moves the music while it plays. After a run the timeline shows behind your curve what the predictor "
@@ -96,7 +97,10 @@ def specs(kind: str, object_info: dict) -> list[tuple[str, str, dict]]:
     found = []
     for part in ("required", "optional"):
         for name, (kind_of, *options) in object_info[kind]["input"].get(part, {}).items():
-            found.append((name, "COMBO" if isinstance(kind_of, list) else kind_of, (options or [{}])[0] | ({"options": kind_of} if isinstance(kind_of, list) else {})))
+            options = options[0] if options else {}
+            if isinstance(kind_of, list):  # how older nodes write a list to choose from
+                kind_of, options = "COMBO", options | {"options": kind_of}
+            found.append((name, kind_of, options))
     return found
 
 
@@ -112,7 +116,8 @@ def page_format(name: str, nodes: list[Node], object_info: dict) -> dict:
     """A described graph -> the JSON that the page saves and loads."""
     links, written = [], []
     for number, node in enumerate(nodes):
-        properties = {} if node.kind in NOTES else {"Node name for S&R": node.kind, "cnr_id": "lara-gen" if node.kind.startswith("LARA") else "comfy-core"}
+        pack = "lara-gen" if node.kind.startswith("LARA") else "comfy-core"
+        properties = {} if node.kind in NOTES else {"Node name for S&R": node.kind, "cnr_id": pack}
         sockets, values, outputs = [], list(node.values.values()), []
         if node.kind not in NOTES:
             values, ordered = [], sorted(specs(node.kind, object_info), key=lambda spec: is_widget(*spec[1:]))
@@ -133,8 +138,10 @@ def page_format(name: str, nodes: list[Node], object_info: dict) -> dict:
             outputs = [{"name": output_name, "type": kind_of, "links": []} for output_name, kind_of in zip(info["output_name"], info["output"])]
             unknown = (node.values.keys() | node.links.keys()) - {spec[0] for spec in ordered}
             assert not unknown, f"{node.kind} has no input {unknown}"
-        written.append({"id": number + 1, "type": node.kind, "pos": list(node.place), "size": list(node.size), "flags": {}, "order": number, "mode": 0,
-                        "inputs": sockets, "outputs": outputs, "properties": properties, "widgets_values": values} | ({"title": node.title} if node.title else {}))
+        written.append({"id": number + 1, "type": node.kind, "pos": list(node.place), "size": list(node.size), "flags": {}, "order": number,
+                        "mode": 0, "inputs": sockets, "outputs": outputs, "properties": properties, "widgets_values": values})
+        if node.title:
+            written[-1]["title"] = node.title
     for link, source, output, *_ in links:
         written[source - 1]["outputs"][output]["links"].append(link)
     return {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"lara-gen/{name}")), "revision": 0, "last_node_id": len(nodes), "last_link_id": len(links),

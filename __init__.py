@@ -6,3 +6,11 @@ loads neither torch nor a model. The nodes call lara_core, which works without C
 
 if __package__:  # pytest imports this file without a package around it
     from .lara_core import __version__
+
+    WEB_DIRECTORY = "./web"
+
+    async def comfy_entrypoint():
+        """ComfyUI (0.3.75 or newer) asks for the nodes here."""
+        from .nodes import LaraExtension
+
+        return LaraExtension()

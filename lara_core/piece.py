@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from . import __version__
@@ -69,9 +69,10 @@ class Piece:
                              "written with the piece") from error
 
 
-def write_take(take, wav: Path, scored: bool = True) -> "Score | None":
+def write_take(take, wav: Path, scored: bool = True, segments: "Iterable[Segment] | None" = None) -> "Score | None":
     """Generate a take into OUT.wav and the files beside it, at constant memory. All of them appear, or none does.
 
+    segments: those of a take that is finished, which is then only written.
     scored: measure the sound, draw what was measured, and keep the Score in the record -> the Score. Nothing that is wrong
     with the sound stops the piece: the record then says why it has no figures, and None comes back.
     """
@@ -83,23 +84,21 @@ def write_take(take, wav: Path, scored: bool = True) -> "Score | None":
     with tempfile.TemporaryDirectory(dir=wav.parent, prefix=".lara-") as folder:  # the same disk, so that renaming is enough
         part = Path(folder) / wav.name
         with WavWriter(part, rate_hz, take.lara.codec.channels) as writer:
-            for segment in take:
+            for segment in take if segments is None else segments:
                 if segment.index > 0:
                     writer.add_cue(Cue(min(round(segment.start_seconds * rate_hz), round(seconds * rate_hz)), f"segment {segment.index}"))
                 writer.write(segment.samples)
                 meter.add(segment.samples)
         joints = [segment["start_seconds"] for segment in take.segments[1:]]
         performer = getattr(take.session, "performer", None)  # bars and tempi, where the codec has them
-        tempo, beats = None, None if take.request.tempo is None else take.request.beats_at
-        if performer is not None:
-            tempo, beats = (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars]), performer.beats
+        tempo = None if performer is None else (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars])
         record, score = take.record() | {"written_by": written_by()}, None
         if performer is not None and take.curve is not None and take.curve.unit == "beats" and take.request.tempo is None:
             record["bar_lines"] = {"seconds": list(map(float, performer.starts_seconds)), "beats": [frame / 4 for frame in performer.starts_frames]}
         if scored:
-            score, record["score"] = _measured(part, take.curve, beats)
+            score, record["score"] = _measured(part, take.curve, take.beats_at)
         write_atomic(part.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
-        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=beats, joints_seconds=joints,
+        plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=take.beats_at, joints_seconds=joints,
                    title=take.prompt, tempo=tempo, **(score.drawn() if score else {}))
         if performer is not None:
             _write_midi(part.with_suffix(".mid"), take, joints)

@@ -58,6 +58,15 @@ class Lara:
         self.name, self.decoder, self.codec, self.text_encoder, self.digest = name, decoder.eval(), codec, text_encoder, digest
         self.step_weights = StepWeights(self.decoder)
 
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.heads.weight.device
+
+    def prepare(self) -> None:
+        """To be called after the decoder was moved to another device: what is computed from its weights follows."""
+        if self.step_weights.table.device != self.device:
+            self.step_weights = StepWeights(self.decoder)
+
     @classmethod
     def load(cls, model: str | Path = EMBEDDED, device: str = "cpu", soundfont: str | Path | None = None,
              folders: Sequence[Path] = ()) -> "Lara":
@@ -71,14 +80,15 @@ class Lara:
 
     def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
                kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None,
-               on_progress: Callable[[float], None] | None = None) -> "Take":
+               on_progress: Callable[[float], None] | None = None, memo: "SegmentMemo | None" = None) -> "Take":
         """Begin a piece; iterate over the Take to generate it.
 
         curve: None leaves the emotion to the model. kept: codes of the first segments, which are used as they are, so that a
         piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
-        after every frame and may raise to cancel.
+        after every frame and may raise to cancel. memo: segments that it has met with the same past, emotion and seed are not
+        sampled again.
         """
-        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress)
+        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo)
 
     def generate(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(), **options) -> tuple[Audio, "Take"]:
         """The whole piece at once -> its audio, exactly request.seconds long, and the finished Take."""
@@ -129,6 +139,14 @@ class Score:
         """One standard deviation of `track.point`, [2]: that of a typical window, for windows of one piece err alike."""
         heard = self.track.uncertainty[~np.isnan(self.track.uncertainty).any(1)]
         return np.sqrt(np.mean(heard ** 2, axis=0)) if len(heard) else np.full(2, np.nan)
+
+    def curve(self) -> Curve:
+        """What was heard, as a normalized curve. Raises ValueError where no music was."""
+        if not self.track.is_music:
+            raise ValueError(" ".join(self.remarks))
+        music = self.track.music >= 0.5
+        points = np.column_stack([self.track.times_seconds[music] / self.seconds, self.track.values[music]])
+        return Curve(tuple(map(tuple, points.tolist())), "normalized", "smooth")
 
     def drawn(self) -> dict:
         """The options of plot.plot_piece that draw what was measured, none where nothing was."""
@@ -215,13 +233,34 @@ def find_model(model: str | Path, folders: Sequence[Path] = ()) -> Path:
     return known[str(model)]
 
 
+class SegmentMemo:
+    """Codes that were sampled, by everything that decides them; of `size` segments, the oldest of which is forgotten.
+
+    The same inputs give the same codes, so a piece whose curve has changed near its end is sampled anew only from there.
+    """
+
+    def __init__(self, size: int = 2000):
+        self.size, self.codes = size, {}
+
+    def get(self, facts: tuple, arrays: Sequence[np.ndarray], sample: Callable[[], np.ndarray]) -> np.ndarray:
+        digest = hashlib.sha256(repr((facts, [array.shape for array in arrays])).encode())
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        key = digest.digest()
+        if key not in self.codes:
+            if len(self.codes) >= self.size:
+                del self.codes[next(iter(self.codes))]
+            self.codes[key] = sample()
+        return self.codes[key]
+
+
 class Take:
     """One piece being made: iterate once for its segments. Afterwards `session` and `record()` tell what was made."""
 
     def __init__(self, lara: Lara, prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
-                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress):
+                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None):
         self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
-        self.kept, self.seeds, self.on_progress = kept, seeds, on_progress
+        self.kept, self.seeds, self.memo, self.on_progress = kept, seeds, memo, on_progress
         self.session = lara.codec.session(request)
         self.segments: list[dict] = []
 
@@ -254,8 +293,14 @@ class Take:
             past_emotion = np.concatenate([past_emotion[len(past_emotion) - plan.context_frames:], emotion])
             if index < len(self.kept):
                 codes = np.asarray(self.kept[index], np.int64)
-            else:
+                if codes.shape == plan.forced.shape:  # else the session says what is wrong; what is given goes before what was
+                    codes = np.where(plan.forced < 0, codes, plan.forced)
+            elif self.memo is None:
                 codes = self._sample(text, text_mask, past_emotion, context, plan, seed)
+            else:
+                facts = self.lara.digest, str(self.lara.device), self.prompt, self.sampling, seed
+                codes = self.memo.get(facts, (past_emotion, context, plan.forced),
+                                      lambda: self._sample(text, text_mask, past_emotion, context, plan, seed))
             render = self.session.push(codes)
             seconds = self.session.position_seconds - start
             self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
@@ -270,8 +315,7 @@ class Take:
         return self.curve.at(plan.seconds, self.request.seconds, beats)
 
     def _sample(self, text, text_mask, wanted: np.ndarray, context: np.ndarray, plan, seed: int) -> np.ndarray:
-        decoder = self.lara.decoder
-        device = decoder.heads.weight.device
+        decoder, device = self.lara.decoder, self.lara.device
         emotion = torch.from_numpy(wanted)[None]
         cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
         cond = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
@@ -283,6 +327,40 @@ class Take:
 
         codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame, self.lara.step_weights)
         return codes[0].cpu().numpy()
+
+    @property
+    def beats_at(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Seconds -> beats, as a curve in beats needs it: by the bars that were played, or by the tempo asked for."""
+        performer = getattr(self.session, "performer", None)
+        return performer.beats if performer is not None else None if self.request.tempo is None else self.request.beats_at
+
+    def continued(self, seconds: float, curve: Curve | None, seed: int) -> tuple[Request, Curve | None, list[np.ndarray], dict[int, int]]:
+        """What makes a piece that begins as this finished one and goes on for `seconds` more: its Request, Curve, kept codes and
+        seeds. All segments but the last are kept, for that one ends the piece; bars keep their tempo. curve: of what is added;
+        None goes on as the piece ended."""
+        performer = getattr(self.session, "performer", None)
+        tempo = self.request.tempo
+        if performer is not None and tempo is None:
+            tempo = tuple((start / 4, bar.tempo_bpm) for start, bar in zip(performer.starts_frames, performer.bars))
+        request = replace(self.request, seconds=self.request.seconds + seconds, tempo=tempo, seed=seed,
+                          tonic=getattr(self.session, "tonic", self.request.tonic))
+        kept = [unpack_codes(segment["codes"]) for segment in self.segments[:-1]]
+        if curve is not None or self.curve is not None:
+            curve = self._joined(curve, seconds, request)
+        return request, curve, kept, {index: segment["seed"] for index, segment in enumerate(self.segments[:-1])}
+
+    def _joined(self, curve: Curve | None, seconds: float, request: Request) -> Curve:
+        """This piece's curve and then another, as one in seconds. Where one of them is missing, the other holds."""
+        length, steps = self.request.seconds, 2  # points a second
+        before = np.linspace(0, length, math.ceil(length * steps) + 1)
+        after = np.linspace(0, seconds, math.ceil(seconds * steps) + 1)
+        old = None if self.curve is None else self.curve.at(before, length, self.beats_at)
+        new = None if curve is None else curve.at(after, seconds, None if request.tempo is None else request.beats_at)
+        old = np.tile(new[0], (len(before), 1)) if old is None else old
+        new = np.tile(old[-1], (len(after), 1)) if new is None else new
+        times = np.concatenate([before, length + 1e-3 + after])
+        points = np.column_stack([times, np.concatenate([old, new])]).tolist()
+        return Curve(tuple(map(tuple, points)), "seconds", "linear")
 
     def record(self) -> dict:
         """Everything needed to make the piece again, as JSON values; codes of every segment are in it."""

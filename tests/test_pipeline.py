@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from lara_core import pipeline
 from lara_core.affect import Curve
 from lara_core.codec import Request
 from lara_core.codec.score import LANE
-from lara_core.pipeline import Lara, find_model, fingerprint, pack_codes, segment_seed, unpack_codes
+from lara_core.pipeline import Lara, SegmentMemo, find_model, fingerprint, pack_codes, segment_seed, unpack_codes
 from lara_core.sampling import Sampling
 
 MOVING = Curve(((0, -0.8, -0.9), (1, 0.8, 0.9)), unit="normalized")
@@ -68,6 +69,59 @@ def test_a_changed_end_of_the_curve_leaves_the_beginning_alone(lara):
     changed = Curve(((0, -0.8, -0.9), (0.7, 0.32, 0.36), (1, -1, -1)), unit="normalized")
     a, b = (codes_of(lara.stream("solo piano", curve, request)) for curve in (MOVING, changed))
     assert np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])
+
+
+def test_what_was_sampled_before_is_not_sampled_again(lara, monkeypatch):
+    sampled, memo = [], SegmentMemo(size=50)
+    original = pipeline.generate
+    monkeypatch.setattr(pipeline, "generate", lambda *args: sampled.append(args) or original(*args))
+
+    def codes_and_calls(curve=MOVING, prompt="solo piano", **changed) -> tuple[list, int]:
+        before = len(sampled)
+        codes = codes_of(lara.stream(prompt, curve, Request(**{"seconds": 20.0, "tempo": 110, "seed": 5} | changed), memo=memo))
+        return codes, len(sampled) - before
+
+    first, calls = codes_and_calls()
+    assert calls == len(first) >= 3
+    again, calls = codes_and_calls()
+    assert calls == 0 and all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    end = Curve(((0, -0.8, -0.9), (0.7, 0.32, 0.36), (1, -1, -1)), unit="normalized")
+    changed, calls = codes_and_calls(end)
+    assert calls == len(first) - 2
+    assert all(np.array_equal(a, b) for a, b in zip(changed, codes_of(lara.stream("solo piano", end, Request(20.0, 110, seed=5))), strict=True))
+    for other in ({"seed": 6}, {"prompt": "strings"}, {"curve": None}):
+        assert codes_and_calls(**other)[1] == len(first)
+    assert len(memo.codes) <= 50
+    small = SegmentMemo(size=2)
+    list(lara.stream("solo piano", MOVING, Request(20.0, 110, seed=5), memo=small))
+    assert len(small.codes) == 2
+
+
+@pytest.mark.parametrize("tempo", [None, 110, ((0, 90), (8, 120))])
+def test_a_continued_piece_begins_as_it_was_and_goes_on(lara, tempo):
+    take = lara.stream("solo piano", MOVING, Request(12.0, tempo, "3/4", seed=5))
+    first = list(take)
+    calm = Curve.constant(0.2, -0.9)
+    request, curve, kept, seeds = take.continued(9.0, calm, seed=8)
+    longer = lara.stream("solo piano", curve, request, kept=kept, seeds=seeds)
+    segments = list(longer)
+    kept_samples = sum(segment.samples.shape[1] for segment in first[:-1])
+    one, other = (np.concatenate([segment.samples for segment in part], axis=1) for part in (first, segments))
+    assert other.shape[1] == round(21.0 * 44100) and kept_samples > 0
+    settled = kept_samples - 4410  # notes that are held into the next segment end otherwise
+    assert np.abs(one[:, :settled] - other[:, :settled]).max() < 1e-3
+    assert longer.session.piece.tonic == take.session.piece.tonic
+    assert [segment["seed"] for segment in longer.segments[:len(kept)]] == [segment["seed"] for segment in take.segments[:-1]]
+    assert np.allclose(curve.at(np.array([3.0, 11.0]), 21.0), MOVING.at(np.array([3.0, 11.0]), 12.0), atol=0.02)
+    assert np.allclose(curve.at(np.array([12.5, 21.0]), 21.0), [[0.2, -0.9]] * 2)
+
+
+def test_a_missing_emotion_holds_when_a_piece_goes_on(lara):
+    moving, free = (lara.stream("solo piano", curve, Request(6.0, seed=5)) for curve in (MOVING, None))
+    list(moving), list(free)
+    assert moving.continued(5.0, None, 1)[1].points[-1][1:] == pytest.approx((0.8, 0.9))
+    assert free.continued(5.0, Curve.constant(-0.5, 0.5), 1)[1].points[0] == (0, -0.5, 0.5)
+    assert free.continued(5.0, None, 1)[1] is None
 
 
 def test_requested_tempo_metre_and_key_are_in_the_codes(lara):

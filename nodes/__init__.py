@@ -1,0 +1,15 @@
+"""The ComfyUI nodes: each unpacks its inputs, calls lara_core and packs the result. See web/docs for what each does."""
+
+from comfy_api.latest import ComfyExtension
+
+from . import emotion, generate, listen, models, save
+
+NODES = [models.LoadModel, generate.TextPrompt, emotion.EmotionVA, emotion.EmotionCurve, emotion.EmotionPreset, emotion.NamedEmotion,
+         emotion.EmotionFromFloats, emotion.EmotionFromAudio, generate.GenerateMusic, generate.RegenerateSegment, listen.RankTakes,
+         listen.ScoreEmotion, save.SaveMusic, emotion.EmotionToFloats]
+
+
+class LaraExtension(ComfyExtension):
+    async def get_node_list(self):
+        models.register_model_folder()  # not in on_load, which ComfyUI 0.3.75 does not call
+        return NODES

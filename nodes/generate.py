@@ -1,0 +1,143 @@
+"""Nodes that make music: text, emotion and numbers go in; AUDIO and a LARA_PIECE (its takes, for what comes after) come out."""
+
+import dataclasses
+import time
+
+from comfy_api.latest import io, ui
+
+from ..lara_core.codec import MAX_SECONDS, Request
+from ..lara_core.codec.score import METRES
+from . import models
+from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress, audio_of, cancellable, measured_for_page, one_thread)
+
+KEYS = ("C", "C# / Db", "D", "D# / Eb", "E", "F", "F# / Gb", "G", "G# / Ab", "A", "A# / Bb", "B")  # by pitch class
+ANY = "any"
+MAX_TAKES, MAX_SEED = 16, 2 ** 32 - 1
+SKETCH_SECONDS = 5  # between two pictures of an unfinished piece: they take time themselves
+INSTRUMENTS = ("solo piano", "string quartet", "cinematic orchestra", "ambient synth pads", "acoustic guitar", "music box", "jazz trio",
+               "rock band", "chiptune", "choir", "lonely cello over a slow piano", "epic orchestra with percussion")
+CHARACTERS = ("film score", "video game", "lullaby", "waltz", "march", "chase", "love theme", "documentary", "trailer")
+
+
+class TextPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LARATextPrompt", display_name="Text Prompt", category=CATEGORY,
+            description="What should play, put together from words that the embedded model knows well and words of your own.",
+            inputs=[io.Combo.Input("instruments", options=[ANY, *INSTRUMENTS], default="cinematic orchestra"),
+                    io.Combo.Input("character", options=[ANY, *CHARACTERS], default=ANY),
+                    io.String.Input("text", multiline=True, default="", placeholder="and in your own words ...")],
+            outputs=[io.String.Output(display_name="prompt")])
+
+    @classmethod
+    def execute(cls, instruments, character, text):
+        return io.NodeOutput(", ".join(part for part in (instruments, character, text.strip()) if part and part != ANY))
+
+
+class GenerateMusic(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        strength = {"min": 0.0, "max": 20.0, "step": 0.1}
+        return io.Schema(
+            node_id="LARAGenerateMusic", display_name="Generate Music", category=CATEGORY, is_output_node=True,
+            description="Music that follows an emotion. Nothing else is needed: without other nodes the embedded model plays as the text says.",
+            inputs=[
+                io.String.Input("prompt", multiline=True, default="cinematic orchestra with piano", tooltip="What should play, in words."),
+                io.Float.Input("seconds", default=30.0, min=1.0, max=MAX_SECONDS, step=0.1, tooltip="Exact length."),
+                io.Float.Input("tempo", default=0.0, min=0.0, max=300.0, step=0.1,
+                               tooltip="Quarter notes a minute, exact, 30 to 300; 0: the music chooses, and its last bar ends with the piece."),
+                io.Combo.Input("metre", options=list(METRES)),
+                io.Combo.Input("key", options=[ANY, *KEYS], tooltip="The tonic. Whether it is major or minor follows the emotion."),
+                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="The same seed makes the same piece."),
+                io.Int.Input("takes", default=1, min=1, max=MAX_TAKES, tooltip="So many pieces, with seeds that count up."),
+                io.Float.Input("text_strength", default=1.0, tooltip="How closely to keep to the text; 1 leaves the model as it is.", **strength),
+                io.Float.Input("emotion_strength", default=2.0, tooltip="How closely to keep to the emotion; 1 leaves the model as it is.",
+                               **strength),
+                io.Float.Input("temperature", default=1.0, min=0.05, max=10.0, step=0.05, tooltip="Below 1 is safer, above 1 is wilder."),
+                io.Boolean.Input("draft", default=False, label_on="draft", label_off="full",
+                                 tooltip="A quicker sketch: strengths of 1, and nothing is measured. The full piece has other notes."),
+                LaraModel.Input("model", optional=True, tooltip="Without it the embedded model plays."),
+                LaraEmotion.Input("emotion", optional=True, tooltip="Without it the model chooses."),
+                LaraPiece.Input("continue_from", optional=True,
+                                tooltip="Go on from the first take of this piece: seconds and emotion then are those of what is added."),
+                io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
+            outputs=[io.Audio.Output(display_name="audio", tooltip="All takes, as a batch."), LaraPiece.Output(display_name="piece")])
+
+    @classmethod
+    def execute(cls, prompt, seconds, tempo, metre, key, seed, takes, text_strength, emotion_strength, temperature, draft,
+                model=None, emotion=None, continue_from=None, **_):
+        from ..lara_core.sampling import Sampling
+
+        model = model or models.load()
+        request = Request(seconds, tempo or None, metre, None if key == ANY else KEYS.index(key), seed)
+        strengths = (1.0, 1.0) if draft else (text_strength, emotion_strength)
+        sampling = Sampling(temperature, text_strength=strengths[0], emotion_strength=strengths[1])
+        kept, seeds = (), {}
+        if continue_from is not None:
+            request, emotion, kept, seeds = continue_from[0].take.continued(seconds, emotion, seed)
+        progress = Progress(takes)
+        piece = tuple(made(model, progress, n, prompt, emotion, dataclasses.replace(request, seed=seed + n), sampling, kept, seeds)
+                      for n in range(takes))
+        return result(cls, piece, measure=not draft)
+
+
+def made(model, progress: Progress, part: int, *arguments) -> Made:
+    """One take, with its segments; arguments as Lara.stream takes them."""
+    from ..lara_core.plot import EnvelopeMeter
+
+    lara, segments, show, meter = model.ready(), [], progress.of_part(part), EnvelopeMeter()
+    began = sketched = time.monotonic()
+    with one_thread():
+        take = lara.stream(*arguments, memo=model.memo, on_progress=show)
+        for segment in take:
+            segments.append(segment)
+            meter.add(segment.samples)
+            show(min((segment.start_seconds + segment.seconds) / take.request.seconds, 1.0))
+            if time.monotonic() - sketched > SKETCH_SECONDS or segment.is_last and sketched > began:
+                progress.sketch(take, meter)
+                sketched = time.monotonic()
+    return Made(take, tuple(segments))
+
+
+def result(cls, piece: tuple[Made, ...], measure: bool = True) -> io.NodeOutput:
+    """AUDIO and LARA_PIECE, with the player, and what was measured for the timeline."""
+    sounds = [made.sound for made in piece]
+    audio = audio_of(sounds)
+    shown = ui.PreviewAudio(audio, cls=cls).as_dict()
+    if measure:
+        scores = [cancellable(lambda: made.score) for made in piece]
+        shown |= measured_for_page([score for score in scores if score is not None])
+    return io.NodeOutput(audio, piece, ui=shown)
+
+
+class RegenerateSegment(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="LARARegenerateSegment", display_name="Regenerate Segment", category=CATEGORY, is_output_node=True,
+            description="Another try from a moment on. What was before it stays as it is, to the sample.",
+            inputs=[LaraPiece.Input("piece"),
+                    io.Float.Input("from_second", default=0.0, min=0.0, max=MAX_SECONDS, step=0.1,
+                                   tooltip="The segment that sounds then, and all after it, are made anew."),
+                    io.Int.Input("seed", default=1, min=0, max=MAX_SEED, control_after_generate=True, tooltip="Of the first new segment."),
+                    io.Int.Input("take", default=1, min=1, max=MAX_TAKES, tooltip="Which take of the piece."),
+                    LaraModel.Input("model", optional=True, tooltip="The model that made the piece; without it the embedded one."),
+                    LaraEmotion.Input("emotion", optional=True, tooltip="Another emotion from there on; without it the one of the piece."),
+                    io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
+            outputs=[io.Audio.Output(display_name="audio"), LaraPiece.Output(display_name="piece")])
+
+    @classmethod
+    def execute(cls, piece, from_second, seed, take, model=None, emotion=None, **_):
+        if take > len(piece):
+            raise ValueError(f"take is {take}; this piece has {len(piece)}: choose 1 to {len(piece)}.")
+        earlier = piece[take - 1].take
+        starts = [segment["start_seconds"] for segment in earlier.segments]
+        if from_second >= earlier.request.seconds:
+            raise ValueError(f"from_second is {from_second:g}; the piece ends at {earlier.request.seconds:g} s: choose an earlier moment.")
+        first = max(index for index, start in enumerate(starts) if start <= from_second + 1e-6)
+        kept = [segment.codes for segment in piece[take - 1].segments[:first]]
+        seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}
+        again = made(model or models.load(), Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
+                     earlier.sampling, kept, seeds)
+        return result(cls, (again,))

@@ -1,0 +1,99 @@
+"""ComfyUI's own page, in headless Chromium, with both of its ways to draw nodes: every example graph and node works there, and what
+the page queues is what the other tests run. Pictures of it come into out/comfyui."""
+
+import json
+import shutil
+
+import comfy_workflows
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+PLAYERS = {"audioUI", "preview"}  # widgets that only show; the page sends them empty
+START_MS, SETTLED_MS = 120_000, 500
+PICTURES = comfy_workflows.FOLDER.parent / "out" / "comfyui"
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("NO CHROMIUM: the example graphs were not loaded in the page")
+    server.post("/settings", {"Comfy.TutorialCompleted": True})
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 900})
+        page.errors = []
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.goto(server.url, timeout=START_MS)
+        page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=START_MS)
+        yield page
+        browser.close()
+
+
+@pytest.fixture(params=["canvas", "Nodes 2.0"])
+def drawn(request, page):
+    """The page with nodes on the canvas, or as elements."""
+    page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param != "canvas")
+    page.errors.clear()
+    yield page
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{request.node.name}.png")
+    assert not page.errors
+
+
+def load(page, name: str) -> dict:
+    """Open an example graph -> its JSON."""
+    workflow = json.loads((comfy_workflows.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    page.evaluate("([workflow, name]) => app.loadGraphData(workflow, true, true, name)", [workflow, name])
+    page.evaluate("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [100, 100]; app.canvas.setDirty(true, true); }")
+    return workflow
+
+
+def queued(page) -> dict:
+    """What the page would queue, without the widgets that only show."""
+    prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
+    return {number: {"class_type": node["class_type"], "inputs": {name: value for name, value in node["inputs"].items() if name not in PLAYERS}}
+            for number, node in prompt.items()}
+
+
+@pytest.mark.parametrize("name", comfy_workflows.WORKFLOWS)
+def test_the_page_queues_what_the_tests_run(name, drawn, object_info):
+    workflow = load(drawn, name)
+    assert queued(drawn) == comfy_workflows.api_format(workflow, object_info)
+
+
+def test_every_node_can_be_added(drawn, object_info):
+    drawn.evaluate("() => app.graph.clear()")
+    kinds = [kind for kind in object_info if kind.startswith("LARA")]
+    drawn.evaluate("""kinds => kinds.forEach((kind, i) => {
+        const node = LiteGraph.createNode(kind);
+        node.pos = [100 + 420 * (i % 5), 100 + 500 * Math.floor(i / 5)];
+        app.graph.add(node);
+    })""", kinds)
+    assert {node["class_type"] for node in queued(drawn).values()} == set(kinds)
+
+
+WIDGETS = {"pad": ("First sound", "lara-va-pad .knob", "1", "va"),
+           "timeline": ("Emotion arc", "lara-timeline .lane.arousal .handle[data-index='1'] .mark", "2", "curve")}
+
+
+@pytest.mark.parametrize("widget", WIDGETS)
+def test_a_drag_is_queued_undone_and_reloaded(widget, drawn):
+    graph, grip, number, name = WIDGETS[widget]
+    load(drawn, graph)
+    drawn.wait_for_timeout(SETTLED_MS)
+    values = [queued(drawn)[number]["inputs"][name]]
+    box = drawn.locator(grip).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    drawn.mouse.move(x, y)
+    drawn.mouse.down()
+    drawn.mouse.move(x - 30, y + 40, steps=5)
+    drawn.mouse.up()
+    for change in ("() => null", "() => TRACKER.undo()", "() => TRACKER.redo()", "() => app.loadGraphData(app.graph.serialize(), true, true)"):
+        drawn.evaluate(change.replace("TRACKER", "app.extensionManager.workflow.activeWorkflow.changeTracker"))
+        values.append(queued(drawn)[number]["inputs"][name])
+    before, dragged, undone, redone, reloaded = map(json.loads, values)
+    assert before == undone != dragged == redone == reloaded
+    point, was = (dragged, before) if name == "va" else (dragged["points"][1], before["points"][1])
+    assert point["arousal"] < was["arousal"] - 0.1

@@ -1,0 +1,171 @@
+"""The ComfyUI nodes without ComfyUI: what they compute, what they refuse, and that each is explained. In the real thing they are
+tested in tests/comfy."""
+
+import asyncio
+import importlib.util
+import json
+import math
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class _Type:
+    """Stands in for a ComfyUI type: its inputs and outputs remember what they were made with."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def Input(self, name: str, **options):
+        return types.SimpleNamespace(id=name, kind=self.kind, **options)
+
+    def Output(self, **options):
+        return types.SimpleNamespace(kind=self.kind, **options)
+
+
+class _Output(tuple):
+    def __new__(cls, *values, ui=None):
+        made = super().__new__(cls, values)
+        made.ui = ui
+        return made
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """The pack, loaded as ComfyUI loads it, with stand-ins for what it imports of ComfyUI."""
+    models = tmp_path_factory.mktemp("models")
+    names = ("Audio", "Boolean", "Combo", "Float", "Image", "Int", "String")
+    io = types.SimpleNamespace(Custom=_Type, Schema=types.SimpleNamespace, NodeOutput=_Output, ComfyNode=object,
+                               **{name: _Type(name.upper()) for name in names})
+    latest = types.ModuleType("comfy_api.latest")
+    latest.io, latest.ui, latest.ComfyExtension = io, types.SimpleNamespace(), object
+    folder_paths = types.ModuleType("folder_paths")
+    folder_paths.models_dir, folder_paths.added = str(models), []
+    folder_paths.add_model_folder_path = lambda name, folder, is_default: folder_paths.added.append((name, folder, is_default))
+    folder_paths.get_folder_paths = lambda name: [str(models / name)]
+    stubs = {"comfy_api": types.ModuleType("comfy_api"), "comfy_api.latest": latest, "folder_paths": folder_paths}
+    name = "lara_pack"
+    spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        for stub, value in stubs.items():
+            patch.setitem(sys.modules, stub, value)
+        patch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        extension = asyncio.run(module.comfy_entrypoint())
+        module.nodes_by_id = {node.define_schema().node_id: node for node in asyncio.run(extension.get_node_list())}
+        assert folder_paths.added == [("lara", str(models / "lara"), True)] and (models / "lara").is_dir()
+        yield module
+        for loaded in [loaded for loaded in sys.modules if loaded.startswith(name)]:
+            del sys.modules[loaded]
+
+
+@pytest.fixture
+def run(pack):
+    """run(node id, inputs by name) -> its outputs."""
+    return lambda node_id, **inputs: pack.nodes_by_id[node_id].execute(**inputs)
+
+
+def inputs(schema) -> dict:
+    return {one.id: one for one in schema.inputs}
+
+
+# ---- each node is explained ----------------------------------------------------------------------------------------
+
+
+def test_every_node_has_a_help_page_of_its_name(pack):
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "web" / "docs").glob("*.md")}
+    assert pages.keys() == pack.nodes_by_id.keys()
+    for node_id, node in pack.nodes_by_id.items():
+        assert pages[node_id].startswith(f"# {node.define_schema().display_name}\n") and len(pages[node_id]) > 150
+
+
+@pytest.mark.parametrize("language", ["de", "zh"])
+def test_translations_name_every_node_input_and_output(pack, language):
+    translated = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert translated.keys() == pack.nodes_by_id.keys()
+    for node_id, node in pack.nodes_by_id.items():
+        schema, said = node.define_schema(), translated[node_id]
+        assert said["display_name"] and said["description"]
+        assert said["inputs"].keys() == inputs(schema).keys() - {"audioUI"}
+        assert list(said["outputs"]) == [str(number) for number in range(len(schema.outputs))]
+        for name, one in inputs(schema).items():
+            assert name == "audioUI" or ("tooltip" in said["inputs"][name]) == hasattr(one, "tooltip"), (node_id, name)
+
+
+def test_defaults_are_those_of_the_core(pack):
+    from lara_core.pipeline import EMBEDDED
+    from lara_core.sampling import Sampling
+
+    generate = inputs(pack.nodes_by_id["LARAGenerateMusic"].define_schema())
+    for name in ("text_strength", "emotion_strength", "temperature"):
+        assert generate[name].default == getattr(Sampling(), name)
+    assert inputs(pack.nodes_by_id["LARALoadModel"].define_schema())["model"].default == EMBEDDED
+
+
+# ---- what they compute ---------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_of_the_widgets_are_values(pack, run):
+    for node_id, name in (("LARAEmotionVA", "va"), ("LARAEmotionCurve", "curve")):
+        value = inputs(pack.nodes_by_id[node_id].define_schema())[name].extra_dict["default"]
+        curve, = run(node_id, **{name: value})
+        assert curve.unit == "normalized"
+
+
+def test_a_point_stays(run):
+    curve, = run("LARAEmotionVA", va='{"valence": -0.25, "arousal": 0.75}')
+    assert np.array_equal(curve.at(np.array([0.0, 9.0]), 10), [[-0.25, 0.75]] * 2)
+
+
+@pytest.mark.parametrize("value", ["", "17", "null", "[1, 2]", "{}", '{"valence": 1}', "{", "[" * 100_000, None, '{"valence": "a", "arousal": 0}',
+                                   '{"valence": NaN, "arousal": 0}', '{"valence": 2, "arousal": 0}'])
+def test_rubbish_for_a_point_is_one_sentence(run, value):
+    with pytest.raises(ValueError) as refused:
+        run("LARAEmotionVA", va=value)
+    assert len(str(refused.value)) < 250 and "\n" not in str(refused.value)
+
+
+def test_named_emotions_leave_out_what_stays(run, pack):
+    curve, = run("LARANamedEmotion", start="calm", middle="(stays)", end="angry")
+    assert [point[0] for point in curve.points] == [0, 1]
+    assert run("LARANamedEmotion", start="calm", middle="(stays)", end="(stays)")[0].points[0][1:] == curve.points[0][1:]
+
+
+def test_prompts_are_put_together(run):
+    assert run("LARATextPrompt", instruments="jazz trio", character="any", text=" at night\n") == ("jazz trio, at night",)
+
+
+def test_floats_and_back_are_the_same_curve(run):
+    curve, = run("LARAEmotionCurve", curve={"unit": "normalized", "interpolation": "linear",
+                                            "points": [{"t": 0, "valence": -1, "arousal": 0.5}, {"t": 1, "valence": 1, "arousal": -0.5}]})
+    valence, arousal, *lists = run("LARAEmotionToFloats", emotion=curve, frames=101, fps=25.0, low=0.0, high=10.0, tempo=120.0)
+    assert valence[0] == 0 and math.isclose(valence[50], 10 * 50 / 101, abs_tol=1e-6) and lists == [valence, arousal]
+    for given in ([valence, arousal], [[valence], [arousal]], [[np.array(valence)], [np.float64(x) for x in arousal]]):
+        again, = run("LARAEmotionFromFloats", valence=given[0], arousal=given[1], low=[0.0], high=[10.0])
+        assert len(again.points) == 101 and np.allclose(again.points[0], (0, -1, 0.5), atol=1e-6)
+
+
+def test_lists_of_different_length_are_spread_over_the_same_time(run):
+    curve, = run("LARAEmotionFromFloats", valence=[0.0, 1.0], arousal=[0.0, 0.0, 1.0], low=[-1.0], high=[1.0])
+    assert curve.points == ((0, 0, 0), (0.5, 0.5, 0), (1, 1, 1))
+
+
+@pytest.mark.parametrize("values, said", [([math.nan], "valence[0] is nan"), ([0.0, 3.5], "valence[1] is 3.5"), ([], "valence has 0 numbers"),
+                                          (["a"], "valence[0] is a"), ([None], "valence[0] is None")])
+def test_numbers_that_are_no_emotion_are_refused_by_their_place(run, values, said):
+    with pytest.raises(ValueError) as refused:
+        run("LARAEmotionFromFloats", valence=values, arousal=[0.0], low=[-1.0], high=[1.0])
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("audio", [None, {}, {"waveform": None, "sample_rate": 44100}, {"waveform": np.zeros((2, 10)), "sample_rate": 44100},
+                                   {"waveform": np.zeros((1, 2, 0)), "sample_rate": 44100}, {"waveform": np.zeros((1, 2, 9))}])
+def test_what_is_no_sound_is_one_sentence(run, audio):
+    with pytest.raises(ValueError, match="^The audio"):
+        run("LARAEmotionFromAudio", audio=audio)

@@ -1,0 +1,2 @@
+// Stands in for ComfyUI's scripts/api.js in tests/test_web.py.
+export const api = new EventTarget();

@@ -1,0 +1,132 @@
+/**
+ * ComfyUI's door to the widgets: node values go into <lara-va-pad> and <lara-timeline> and come out of them. Twice a second every
+ * timeline is told what the nodes after it know: the length, the tempo and what was measured in the last run.
+ */
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { ValueElement } from "./element.js";
+import { Timeline } from "./timeline.js";
+import { VAPad } from "./va_pad.js";
+
+const KEEP_UP_MS = 500; // ComfyUI has no event for a changed link or number that both its canvases send
+const NOTHING_MEASURED = [];
+
+app.registerExtension({
+  name: "lara-gen.widgets",
+
+  async getCustomWidgets() {
+    const words = await (await fetch(new URL("./presets.json", import.meta.url))).json();
+    return {
+      LARA_VA: (node, name, spec) => addWidget(node, name, spec, new VAPad(spec[1].default, words), { minWidth: 260, minHeight: 300 }),
+      LARA_CURVE: (node, name, spec) => addWidget(node, name, spec, new Timeline(spec[1].default, words), { minWidth: 420, minHeight: 320 }),
+    };
+  },
+
+  setup() {
+    setInterval(keepUp, KEEP_UP_MS);
+    api.addEventListener("executed", () => setTimeout(keepUp)); // after ComfyUI has stored the output
+    document.addEventListener("play", (event) => followPlayer(event.target), true); // media events do not bubble
+  },
+});
+
+function addWidget(node, name, [type], element, { minWidth, minHeight }) {
+  const widget = node.addDOMWidget(name, type, element, {
+    getValue: () => element.value,
+    setValue: (value) => { element.value = value; },
+    getMinHeight: () => minHeight,
+    hideOnZoom: false, // the shape is worth seeing from afar
+  });
+  element.classList.add("widget-expands"); // Nodes 2.0: a taller node makes it taller
+  leaveToCanvas(element);
+  element.addEventListener("change", () => {
+    app.canvas?.emitBeforeChange?.(); // makes the edit one step of the graph's own undo
+    widget.callback?.(element.value);
+    app.canvas?.emitAfterChange?.();
+  });
+  return { widget, minWidth, minHeight };
+}
+
+/** Wheel and middle button move the canvas under the widget, as they do elsewhere. */
+function leaveToCanvas(element) {
+  element.dataset.captureWheel = "true"; // else Nodes 2.0 take the wheel before the timeline can zoom
+  element.addEventListener("wheel", (event) => {
+    if (event.defaultPrevented) return;
+    event.preventDefault();
+    app.canvas?.canvas?.dispatchEvent(new WheelEvent("wheel", event));
+  });
+  const classic = () => app.canvas && !element.closest("[data-node-id]"); // Nodes 2.0 see to the middle button themselves
+  element.addEventListener("pointerdown", (event) => {
+    if (classic() && event.button === 1) app.canvas.processMouseDown?.(event);
+  });
+  element.addEventListener("pointermove", (event) => {
+    if (classic() && event.buttons & 4) app.canvas.processMouseMove?.(event);
+  });
+  element.addEventListener("pointerup", (event) => {
+    if (classic() && event.button === 1) app.canvas.processMouseUp?.(event);
+  });
+}
+
+// ---- what the graph knows --------------------------------------------------------------------------------------------------
+
+function keepUp() {
+  for (const [node, element] of elements(app.graph)) {
+    if (!element.isConnected) show(node, element);
+    if (element instanceof Timeline) element.context = contextOf(node);
+  }
+}
+
+/** Pairs of node and element of this pack, in subgraphs too. */
+function elements(graph) {
+  return (graph?.nodes ?? []).flatMap((node) => {
+    const here = (node.widgets ?? []).filter((widget) => widget.element instanceof ValueElement).map((widget) => [node, widget.element]);
+    return [...here, ...elements(node.subgraph)];
+  });
+}
+
+/** After undo, Nodes 2.0 leave the element of the node that was there before on the page. */
+function show(node, element) {
+  document.querySelector(`[data-node-id="${node.id}"] ${element.localName}`)?.replaceWith(element);
+}
+
+function contextOf(node) {
+  const after = downstream(node), music = after.find((other) => numberOf(other, "seconds") > 0);
+  const [beats, unit] = (widgetOf(music, "metre")?.value ?? "4/4").split("/").map(Number);
+  return {
+    seconds: music ? numberOf(music, "seconds") : null, tempo: numberOf(music, "tempo") || null, beatsPerBar: (beats * 4) / unit,
+    measured: after.map(measuredBy).find((tracks) => tracks) ?? NOTHING_MEASURED,
+  };
+}
+
+function measuredBy(node) {
+  const outputs = app.nodeOutputs ?? {}; // by node id; inside a subgraph the id of the subgraph stands before it
+  return (outputs[node.id] ?? outputs[`${node.graph?.id}:${node.id}`])?.lara_measured;
+}
+
+/** The nodes that anything from this node flows into, nearest first. */
+function downstream(node) {
+  const found = [node];
+  for (const from of found) {
+    for (const to of (from.outputs ?? []).flatMap((_, slot) => from.getOutputNodes(slot) ?? [])) if (!found.includes(to)) found.push(to);
+  }
+  return found.slice(1);
+}
+
+function widgetOf(node, name) {
+  return node?.widgets?.find((widget) => widget.name === name);
+}
+
+/** The number in a node's widget; null where there is none, or where a link brings it. */
+function numberOf(node, name) {
+  const value = widgetOf(node, name)?.value, linked = node?.inputs?.some((input, slot) => input.name === name && node.isInputConnected(slot));
+  return typeof value === "number" && !linked ? value : null;
+}
+
+/** A player of one of the nodes after a timeline moves its playhead. */
+function followPlayer(audio) {
+  const id = audio.closest("[data-node-id]")?.dataset.nodeId; // where Nodes 2.0 draw the node
+  for (const [node, element] of elements(app.graph)) {
+    const plays = downstream(node).some((other) => String(other.id) === id || other.widgets?.some((widget) => widget.element?.contains(audio)));
+    if (plays) element.follow?.(audio);
+  }
+}

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,7 @@ from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
 from .text import check_prompt, load_text_encoder
 
 EMBEDDED = "embedded"
+MAX_WAITING = 2  # segments that are sampled and not yet sound: memory stays constant
 SHIPPED_MODELS = next(folder for folder in (Path(__file__).parent / "models", Path(__file__).parent.parent / "models") if folder.is_dir())
 
 log = logging.getLogger(__name__)
@@ -265,19 +267,17 @@ class Take:
         self.segments: list[dict] = []
 
     def __iter__(self) -> Iterator[Segment]:
-        """The first segment comes as soon as it can; every later one is made into sound while the next is sampled."""
+        """The first segment comes as soon as it can; later ones are made into sound while those after them are sampled."""
         with ThreadPoolExecutor(1, "lara-sound") as sound:
-            waiting: tuple[Segment, Future] | None = None
+            waiting: deque[tuple[Segment, Future]] = deque()
             for segment, render in self._codes():
-                samples = sound.submit(render)
-                if waiting is not None:
-                    yield replace(waiting[0], samples=waiting[1].result())
-                waiting = segment, samples
-                if segment.index == 0 and not segment.is_last:
-                    yield replace(segment, samples=samples.result())
-                    waiting = None
-            last, samples = waiting
-            yield replace(last, samples=np.concatenate([samples.result(), self.session.finish()], axis=1))
+                waiting.append((segment, sound.submit(render)))
+                while waiting and not waiting[0][0].is_last and (waiting[0][0].index == 0 or waiting[0][1].done() or len(waiting) > MAX_WAITING):
+                    ready, samples = waiting.popleft()
+                    yield replace(ready, samples=samples.result())
+            for ready, samples in waiting:
+                final = samples.result()
+                yield replace(ready, samples=np.concatenate([final, self.session.finish()], axis=1) if ready.is_last else final)
 
     def _codes(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
         """Segments without their samples, and what renders them."""

@@ -6,6 +6,7 @@ with its true length when that is known: both sound alike up to the joint, so no
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from .performance import Performer, channel
 from .score import LANE, METRES, Note, Score, ScoreReader, grid_tokens, token_tempo
 from .soundfont import SoundFont, find_soundfont
 from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, TailJoiner, master
-from .synth_process import synthesizer_for
+from .synth_process import SynthProcess, synthesizer_for
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
 SEGMENT_BARS = 4
@@ -31,7 +32,7 @@ class ScoreCodec:
 
     def __init__(self, soundfont: str | Path | None = None, folder: Path | None = None):
         self.soundfont = SoundFont.load(find_soundfont(soundfont, folder))
-        self.synthesizer = synthesizer_for(self.soundfont)
+        self.synthesizer, self.second_synthesizer = (synthesizer_for(self.soundfont, number) for number in range(2))
 
     def encode(self, piece: Score) -> np.ndarray:
         """Score -> codes uint8 [K,F]."""
@@ -175,8 +176,10 @@ class ScoreSession:
 
         def render() -> np.ndarray:
             mix = np.zeros((2, length), np.float32)
-            mix = self._mixed(mix, fresh + ended, settings, start_sample, None)  # with their tails
-            mix = self._mixed(mix, held, settings, start_sample, length)  # the rest of these is rendered when their end is known
+            with ThreadPoolExecutor(1, "lara-held") as beside:  # up to the joint: the rest is rendered when the notes' end is known
+                cut = beside.submit(self._mixed, mix, held, settings, start_sample, length, self.codec.second_synthesizer)
+                mix = self._mixed(mix, fresh + ended, settings, start_sample, None, self.codec.synthesizer)  # with their tails
+            mix[:, :length] += cut.result()
             return self._emit(self.joiner.push(mix, length))
 
         return render
@@ -196,14 +199,15 @@ class ScoreSession:
             self._channels[key] = free[0]
         return self._channels[key]
 
-    def _mixed(self, mix: np.ndarray, notes: list[PlayedNote], settings: dict[int, Channel], start_sample: int, cut: int | None) -> np.ndarray:
+    def _mixed(self, mix: np.ndarray, notes: list[PlayedNote], settings: dict[int, Channel], start_sample: int, cut: int | None,
+               synthesizer: SynthProcess) -> np.ndarray:
         """Add rendered notes (times in the piece) to a segment that begins at start_sample; cut: nothing beyond so many samples."""
         if not notes:
             return mix
         origin = min(int(min(n.start_seconds for n in notes) * SAMPLE_RATE_HZ), start_sample)
         shifted = [PlayedNote(max(n.start_seconds - origin / SAMPLE_RATE_HZ, 0.0), n.duration_seconds, n.channel, n.pitch, n.velocity) for n in notes]
         tail = TAIL_SECONDS if cut is None else 2 * CUT_FADE_SECONDS  # what is cut away here must not be faded before
-        sound = self.codec.synthesizer.render(shifted, settings, 0.0, origin, tail)[:, start_sample - origin:]
+        sound = synthesizer.render(shifted, settings, 0.0, origin, tail)[:, start_sample - origin:]
         sound = sound[:, :cut] if cut is not None else sound
         out = np.zeros((2, max(mix.shape[1], sound.shape[1])), np.float32)
         out[:, :mix.shape[1]] = mix
@@ -227,7 +231,7 @@ class ScoreSession:
         """The last notes ring out and fade -> samples [2,T], so that the piece has its exact length."""
         remaining = self.total_samples - self.emitted
         ended = self._played(self._held, self.position_seconds)  # what sounded at the last bar line is released there
-        self.joiner.push(self._mixed(np.zeros((2, 0), np.float32), ended, self._settings(), self._end_sample, None), 0)
+        self.joiner.push(self._mixed(np.zeros((2, 0), np.float32), ended, self._settings(), self._end_sample, None, self.codec.synthesizer), 0)
         self._held = []
         tail = self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ)
         out = np.zeros((2, remaining), np.float32)

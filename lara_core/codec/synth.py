@@ -126,7 +126,7 @@ class Synthesizer:
             pcm = self._call_renderer(midi_bytes(notes, channels, lead / SAMPLE_RATE_HZ, expression, tail_seconds))
             if -32768 < pcm.min() and pcm.max() < 32767:
                 break
-        sounding = np.flatnonzero(pcm.any(1))
+        sounding = np.flatnonzero(pcm.view(np.uint32)[:, 0])  # either channel
         if sounding.size == 0:
             return np.zeros((2, 0), np.float32)
         fade = round(CUT_FADE_SECONDS * _RENDER_RATE_HZ)
@@ -260,12 +260,18 @@ def _convolve(signal: np.ndarray, impulse: np.ndarray) -> np.ndarray:
     """[T] with [C, N] -> [C, T + N - 1], by overlap-add of FFT blocks."""
     size = 1 << 18
     step = size - impulse.shape[1] + 1
-    spectrum = np.fft.rfft(impulse, size)
+    spectrum = _spectrum(impulse.tobytes(), len(impulse), size)
     out = np.zeros((len(impulse), len(signal) + impulse.shape[1] - 1), np.float32)
     for at in range(0, len(signal), step):
         block = np.fft.irfft(np.fft.rfft(signal[at:at + step], size) * spectrum, size)
         out[:, at:at + size] += block[:, :out.shape[1] - at]
     return out
+
+
+@functools.lru_cache(maxsize=1)
+def _spectrum(impulse: bytes, channels: int, size: int) -> np.ndarray:
+    """Of float32 samples, computed once: there is one room."""
+    return np.fft.rfft(np.frombuffer(impulse, np.float32).reshape(channels, -1), size)
 
 
 def _add(a: np.ndarray, b: np.ndarray) -> np.ndarray:

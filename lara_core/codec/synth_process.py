@@ -63,9 +63,9 @@ class SynthProcess:
             return Synthesizer(self.soundfont).render(notes, channels, seconds, start_sample, tail_seconds)
 
 
-@functools.lru_cache(maxsize=2)
-def synthesizer_for(soundfont: SoundFont) -> SynthProcess:
-    """The one process of this program for a SoundFont."""
+@functools.lru_cache(maxsize=4)
+def synthesizer_for(soundfont: SoundFont, number: int = 0) -> SynthProcess:
+    """The processes of this program for a SoundFont: one for each number."""
     return SynthProcess(soundfont)
 
 

@@ -192,7 +192,7 @@ def _start_worker() -> None:
 
 def _on_ray(jobs: Sequence[Job], address: str, workers: int, keep_audio: bool) -> Iterator[tuple]:
     try:
-        import ray
+        import ray.exceptions  # not `ray`: any folder of that name would do
     except ImportError as error:
         raise ValueError("--ray needs the package ray; install it with: pip install 'lara-gen[ray]'") from error
     place = re.fullmatch(r"([^/]+):(\d{1,5})", address)

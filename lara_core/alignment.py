@@ -4,7 +4,6 @@ arXiv 2510.05875, section 2: a proxy network predicts, from the decoder's last h
 hears in the audio that the codes decode to; L = L_CE + lambda * L_LARA. The proxy is dropped at inference.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -5,7 +5,6 @@
 Guidance with two strengths: see conditioning.guidance_rows.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral

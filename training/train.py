@@ -24,7 +24,7 @@ from tqdm import tqdm
 from lara_core.alignment import ProxyNetwork, lara_loss
 from lara_core.checkpoint import load_model, save_model
 from lara_core.conditioning import Conditioning
-from lara_core.decoder import Decoder, DecoderConfig, delay, shifted, undelay
+from lara_core.decoder import Decoder, DecoderConfig, delay, shifted
 from lara_core.text import StaticTextEncoder
 
 from .muon import Muon

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .score import DRUMS, LANE, METRES, ROLE_OF_LANE, ROLES, Bar, Note, Score
+from .score import DRUMS, METRES, ROLE_OF_LANE, ROLES, Bar, Note
 from .synth import Channel, PlayedNote
 
 BALANCE = {"lead": 12, "second": 0, "bass": 4, "comp": -8, "pad": -14}

@@ -9,8 +9,9 @@ The voices come from `midirenderer` (RustySynth). What it does, and what is done
 - it ends at the last MIDI event, so that event is put behind the release;
 - it has 64 voices and clips hard at 16 bits: crowded segments are rendered in parts, loud ones again with headroom;
 - its reverb drops out below a velocity of about 70 (sends under -60 dB are skipped), so the room is our own.
-It keeps the interpreter lock during a call: sessions render in a process of their own (synth_process.py). Across a join two things differ from an uncut render: a key struck again
-while it sounds rings on beside the new note, and a closed hi-hat does not silence an open one.
+It keeps the interpreter lock during a call: sessions render in processes of their own (synth_process.py).
+Across a join two things differ from an uncut render: a key struck again while it sounds rings on beside the new note,
+and a closed hi-hat does not silence an open one.
 """
 
 import functools

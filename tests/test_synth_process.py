@@ -15,7 +15,7 @@ from lara_core.codec.synth import Channel, PlayedNote, Synthesizer
 from lara_core.codec.synth_process import SynthProcess
 
 NOTES = [PlayedNote(0.1 * i, 0.3, i % 2, 60 + i, 90) for i in range(8)] + [PlayedNote(0.4, 0.1, 9, 38, 100)]
-CHANNELS = {0: Channel(0), 1: Channel(48, pan=30, chorus=20), 9: Channel(0, reverb=20)}
+CHANNELS = {0: Channel(0), 1: Channel(48, pan=30, chorus=20), 9: Channel(0)}
 ROOT = Path(__file__).parent.parent
 
 

@@ -16,7 +16,6 @@ BALANCE = {"lead": 12, "second": 0, "bass": 4, "comp": -8, "pad": -14}
 DRUM_BALANCE = {"kick": 4, "snare": 2, "hat": -14, "ride": -12, "tom": 0, "crash": -4, "shaker": -12}
 SOUNDING = {"staccato": 0.5, "detached": 0.82, "legato": 1.0, "pedal": 1.0}  # share of the written duration
 PAN = {"lead": 64, "second": 44, "bass": 62, "comp": 82, "pad": 50, "kit": 64}
-ROOM = 44  # one room for all: each further level costs a pass of the synthesizer
 DRUM_CHANNEL = 9
 
 
@@ -101,6 +100,6 @@ class Performer:
 
 
 def channel(role: int, program: int) -> Channel:
-    """Program, place and room of a role."""
+    """Program and place of a role."""
     name = ROLES[role]
-    return Channel(program, 100, PAN[name], ROOM)
+    return Channel(program, 100, PAN[name])

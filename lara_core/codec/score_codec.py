@@ -13,9 +13,10 @@ import numpy as np
 
 from . import Plan, Request, score
 from .performance import Performer, channel
+from .room import Room
 from .score import LANE, METRES, Note, Score, ScoreReader, grid_tokens, token_tempo
 from .soundfont import SoundFont, find_soundfont
-from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, TailJoiner, master
+from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, TailJoiner, add, master
 from .synth_process import SynthProcess, synthesizer_for
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
@@ -58,7 +59,8 @@ class ScoreSession:
             raise ValueError(f"The metre is {request.metre!r}; choose one of {', '.join(METRES)}.")
         self.codec, self.request = codec, request
         self.tonic = request.tonic if request.tonic is not None else int(np.random.default_rng(request.seed).integers(12))
-        self.reader, self.performer, self.joiner = ScoreReader(), Performer(), TailJoiner()
+        self.reader, self.performer = ScoreReader(), Performer()
+        self.joiner, self.room = TailJoiner(), Room(SAMPLE_RATE_HZ)
         self.total_samples = round(request.seconds * SAMPLE_RATE_HZ)
         self.emitted = 0
         self._end_sample = 0  # of what was read; sound follows
@@ -174,13 +176,16 @@ class ScoreSession:
         held = self._played(self._held, self.position_seconds + 0.01)
         settings = self._settings()
 
+        def carried(mix: np.ndarray) -> np.ndarray:  # over a joint: up to it, and again when the notes' end is known
+            mix = self._mixed(mix, held, settings, start_sample, length, self.codec.second_synthesizer)
+            return self._mixed(mix, ended, settings, start_sample, None, self.codec.second_synthesizer)
+
         def render() -> np.ndarray:
             mix = np.zeros((2, length), np.float32)
-            with ThreadPoolExecutor(1, "lara-held") as beside:  # up to the joint: the rest is rendered when the notes' end is known
-                cut = beside.submit(self._mixed, mix, held, settings, start_sample, length, self.codec.second_synthesizer)
-                mix = self._mixed(mix, fresh + ended, settings, start_sample, None, self.codec.synthesizer)  # with their tails
-            mix[:, :length] += cut.result()
-            return self._emit(self.joiner.push(mix, length))
+            with ThreadPoolExecutor(1, "lara-carried") as beside:
+                over = beside.submit(carried, mix)
+                mix = self._mixed(mix, fresh, settings, start_sample, None, self.codec.synthesizer)  # with their tails
+            return self._emit(self.room.push(self.joiner.push(add(mix, over.result()), length)))
 
         return render
 
@@ -209,10 +214,7 @@ class ScoreSession:
         tail = TAIL_SECONDS if cut is None else 2 * CUT_FADE_SECONDS  # what is cut away here must not be faded before
         sound = synthesizer.render(shifted, settings, 0.0, origin, tail)[:, start_sample - origin:]
         sound = sound[:, :cut] if cut is not None else sound
-        out = np.zeros((2, max(mix.shape[1], sound.shape[1])), np.float32)
-        out[:, :mix.shape[1]] = mix
-        out[:, :sound.shape[1]] += sound
-        return out
+        return add(mix, sound)
 
     def _settings(self) -> dict[int, Channel]:
         kits = [bar.programs[5] for bar in self.performer.bars[-SEGMENT_BARS - 1:] if bar.programs[5] >= 0]
@@ -233,7 +235,8 @@ class ScoreSession:
         ended = self._played(self._held, self.position_seconds)  # what sounded at the last bar line is released there
         self.joiner.push(self._mixed(np.zeros((2, 0), np.float32), ended, self._settings(), self._end_sample, None, self.codec.synthesizer), 0)
         self._held = []
-        tail = self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ)
+        tail = self.room.push(self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ))
+        tail = np.concatenate([tail, self.room.finish()], axis=1)
         out = np.zeros((2, remaining), np.float32)
         samples = np.concatenate([self._fading, master(tail)], axis=1)[:, :remaining]
         out[:, :samples.shape[1]] = samples

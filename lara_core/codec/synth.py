@@ -1,6 +1,6 @@
 """Notes become sound: played notes and channel settings flow in, 44.1 kHz stereo samples [2, T] flow out.
 
-A piece is rendered segment by segment. Every note is rendered whole, release and room included, in the segment where
+A piece is rendered segment by segment. Every note is rendered whole, with its release, in the segment where
 it starts; `TailJoiner` adds what rings past a segment's end to the segments after it, so a join cannot click.
 
 The voices come from `midirenderer` (RustySynth). What it does, and what is done about it here:
@@ -8,13 +8,12 @@ The voices come from `midirenderer` (RustySynth). What it does, and what is done
   piece (error at most 0.67 ms, no drift), and the result is resampled to 44.1 kHz;
 - it ends at the last MIDI event, so that event is put behind the release;
 - it has 64 voices and clips hard at 16 bits: crowded segments are rendered in parts, loud ones again with headroom;
-- its reverb drops out below a velocity of about 70 (sends under -60 dB are skipped), so the room is our own.
+- its reverb drops out below a velocity of about 70 (sends under -60 dB are skipped), so the room is our own (room.py).
 It keeps the interpreter lock during a call: sessions render in processes of their own (synth_process.py).
 Across a join two things differ from an uncut render: a key struck again while it sounds rings on beside the new note,
 and a closed hi-hat does not silence an open one.
 """
 
-import functools
 import io
 import itertools
 import math
@@ -69,7 +68,6 @@ class Channel:
     program: int
     volume: int = 100
     pan: int = 64
-    reverb: int = 40
     chorus: int = 0
 
     def __post_init__(self):
@@ -90,8 +88,8 @@ class Synthesizer:
 
     def render(self, notes: Sequence[PlayedNote], channels: Mapping[int, Channel], seconds: float,
                start_sample: int = 0, tail_seconds: float = TAIL_SECONDS) -> np.ndarray:
-        """Render a segment -> float32 [2, T], T >= seconds * 44100: every note whole, then release and room until
-        silent. Levels are before `master`.
+        """Render a segment -> float32 [2, T], T >= seconds * 44100: every note whole, with its release until
+        silent. Levels are before `master`, and dry.
 
         tail_seconds: how long releases may ring after the last note; what rings on is faded.
 
@@ -107,20 +105,15 @@ class Synthesizer:
             raise ValueError(f"notes play on channel {min(missing)}, which has no Channel settings; give its program.")
         lead = int(start_sample) % _CHORUS_PERIOD  # always: fonts send some instruments to the chorus of their own accord
         out = np.zeros((2, math.ceil(seconds * SAMPLE_RATE_HZ)), np.float32)
-        send = np.zeros((1, 0), np.float32)
-        for level, part in _parts(notes, channels, self.soundfont):
-            dry = self._render_part(part, channels, lead, tail_seconds)
-            out = _add(out, dry)
-            send = _add(send, dry.sum(0, keepdims=True) * np.float32(level / 127))
-        if send.any():
-            out = _add(out, _convolve(send[0], room_impulse()))
+        for part in _parts(notes, channels, self.soundfont):
+            out = add(out, self._render_part(part, channels, lead, tail_seconds))
         loud = np.flatnonzero(np.abs(out).max(0) > _SILENCE)
         keep = max(math.ceil(seconds * SAMPLE_RATE_HZ), int(loud[-1]) + 1 if loud.size else 0)
         return out[:, :keep]
 
     def _render_part(self, notes: Sequence[PlayedNote], channels: Mapping[int, Channel], lead: int,
                      tail_seconds: float) -> np.ndarray:
-        """Voices of one part without room -> float32 [2, T] from the segment's start on."""
+        """Voices of one part -> float32 [2, T] from the segment's start on."""
         import soxr
 
         for expression in _HEADROOM_STEPS:
@@ -151,29 +144,22 @@ class Synthesizer:
             return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
 
 
-def room_step(reverb: int) -> int:
-    """The reverb level that is used: the nearest of 0, 1, 2, 4, ... 64, 127, at most 3 dB away. Channels on one step can be
-    rendered together; other channels need another call of the renderer."""
-    return min(127, 2 ** round(math.log2(reverb))) if reverb else 0
-
-
 def _parts(notes: Sequence[PlayedNote], channels: Mapping[int, Channel], soundfont: SoundFont):
-    """Yield (room step, notes): what the renderer can play in one call. A part is filled key by key while its voices
+    """Yield lists of notes: what the renderer can play in one call. A part is filled key by key while its voices
     last; the drums stay together, since some silence each other."""
-    by_step = defaultdict(lambda: defaultdict(list))
+    by_key = defaultdict(list)
     for note in notes:
-        key = (note.channel, 0 if note.channel == DRUM_CHANNEL else note.pitch)
-        by_step[room_step(channels[note.channel].reverb)][key].append(note)
+        by_key[note.channel, 0 if note.channel == DRUM_CHANNEL else note.pitch].append(note)
     voices = {number: voice_counts(soundfont, 128 if number == DRUM_CHANNEL else 0, channels[number].program)
               for number in {note.channel for note in notes}}
-    for step, by_key in sorted(by_step.items()):
-        part = []
-        for _, group in sorted(by_key.items()):
-            if part and _most_at_once(part + group, voices) > _VOICES:
-                yield step, part
-                part = []
-            part = part + group
-        yield step, part
+    part = []
+    for _, group in sorted(by_key.items()):
+        if part and _most_at_once(part + group, voices) > _VOICES:
+            yield part
+            part = []
+        part = part + group
+    if part:
+        yield part
 
 
 def _most_at_once(notes: Sequence[PlayedNote], voices: Mapping[int, np.ndarray]) -> int:
@@ -237,45 +223,7 @@ def _variable_length(number: int) -> bytes:
     return bytes(reversed(out))
 
 
-@functools.lru_cache(maxsize=1)
-def room_impulse() -> np.ndarray:
-    """The room's impulse response -> float32 [2, T]: 15 ms of delay, then noise that dies away 60 dB in 1.5 s at low and
-    0.6 s at high frequencies. At a full send it is about as loud as the dry sound, at 64 some 6 dB below."""
-    seconds, delay_seconds = 1.6, 0.015
-    count = round(seconds * SAMPLE_RATE_HZ)
-    time = np.arange(count) / SAMPLE_RATE_HZ
-    spectrum = np.fft.rfft(np.random.RandomState(1).standard_normal((2, count)))  # RandomState: a frozen stream
-    frequency_hz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ)
-    edges_hz = (150, 500, 2000, 6000, 12000)
-    decays_seconds = (1.5, 1.5, 1.0, 0.6)
-    impulse = np.zeros((2, count))
-    for low, high, decay_seconds in zip(edges_hz, edges_hz[1:], decays_seconds):
-        band = np.fft.irfft(spectrum * ((frequency_hz >= low) & (frequency_hz < high)), count)
-        impulse += band * 10 ** (-3 * time / decay_seconds)
-    impulse *= np.clip((seconds - delay_seconds - time) / 0.1, 0, 1)  # ends in silence
-    impulse /= np.sqrt((impulse ** 2).sum(1, keepdims=True)) * 4  # the send is the sum of left and right
-    return np.pad(impulse, ((0, 0), (round(delay_seconds * SAMPLE_RATE_HZ), 0)))[:, :count].astype(np.float32)
-
-
-def _convolve(signal: np.ndarray, impulse: np.ndarray) -> np.ndarray:
-    """[T] with [C, N] -> [C, T + N - 1], by overlap-add of FFT blocks."""
-    size = 1 << 18
-    step = size - impulse.shape[1] + 1
-    spectrum = _spectrum(impulse.tobytes(), len(impulse), size)
-    out = np.zeros((len(impulse), len(signal) + impulse.shape[1] - 1), np.float32)
-    for at in range(0, len(signal), step):
-        block = np.fft.irfft(np.fft.rfft(signal[at:at + step], size) * spectrum, size)
-        out[:, at:at + size] += block[:, :out.shape[1] - at]
-    return out
-
-
-@functools.lru_cache(maxsize=1)
-def _spectrum(impulse: bytes, channels: int, size: int) -> np.ndarray:
-    """Of float32 samples, computed once: there is one room."""
-    return np.fft.rfft(np.frombuffer(impulse, np.float32).reshape(channels, -1), size)
-
-
-def _add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Sum of [C, Ta] and [C, Tb] -> [C, max(Ta, Tb)]."""
     long, short = (a, b) if a.shape[1] >= b.shape[1] else (b, a)
     out = long.copy()
@@ -308,7 +256,7 @@ class TailJoiner:
         if rendered.ndim != 2 or rendered.shape[0] != 2 or length_samples < 0:
             raise ValueError(f"a segment of shape {rendered.shape} and length {length_samples} was given; "
                              "allowed are [2, T] and a length of 0 samples or more.")
-        mixed = _add(self._tail, rendered)
+        mixed = add(self._tail, rendered)
         if mixed.shape[1] < length_samples:
             mixed = np.pad(mixed, ((0, 0), (0, length_samples - mixed.shape[1])))
         self._tail = mixed[:, length_samples:].copy()

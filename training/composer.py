@@ -81,13 +81,21 @@ class Composer:
 
     def tempo(self, valence: float, arousal: float) -> float:
         centre = self.style.tempo_centre_bpm ** 0.6 * 96 ** 0.4  # a style pulls the tempo, arousal rules it
-        return float(np.clip(centre * 2 ** (0.62 * arousal + 0.09 * valence + self.tempo_bias), 44, 200))
+        return float(np.clip(centre * 2 ** (0.62 * arousal + 0.05 * valence + self.tempo_bias), 44, 200))
 
     def tier(self, arousal: float) -> int:
         return int(np.clip(np.floor((arousal + self.tier_bias + 1) * 2), 0, 3))
 
+    def flow(self, valence: float, arousal: float) -> float:
+        """How busy the figures are, as the arousal of a neutral piece: light music flows, dark music stands or strikes."""
+        return 0.9 * arousal + 0.3 * valence
+
+    def bite(self, valence: float, arousal: float) -> float:
+        """How often dark music grinds: the share of melody notes beside the scale, of chords with a foreign semitone."""
+        return float(np.clip(-0.75 * valence - 0.1, 0, 0.6) * (0.8 + 0.2 * arousal))
+
     def articulation(self, valence: float, arousal: float) -> str:
-        bounce = 0.6 * arousal + 0.45 * valence + self.feel_bias
+        bounce = 0.85 * arousal + 0.1 * valence + self.feel_bias
         if bounce > 0.55:
             return "staccato"
         if bounce > 0.05:
@@ -102,7 +110,7 @@ class Composer:
     def section(self, valence: float, arousal: float) -> Section:
         rng = self.rng
         chords = []
-        for numeral in choose(rng, PROGRESSIONS, valence).split():
+        for numeral in choose(rng, PROGRESSIONS, valence - 0.2 * arousal).split():
             bar = []
             for name in numeral.split("-"):
                 root, quality = parse_chord(name)
@@ -110,13 +118,13 @@ class Composer:
                     quality = coloured(root, quality, valence > 0)
                 bar.append((root, quality))
             chords.append(bar)
-        return Section(chords, [self.rhythm(arousal), self.rhythm(arousal)], valence, arousal)
+        return Section(chords, [self.rhythm(self.flow(valence, arousal)) for _ in range(2)], valence, arousal)
 
-    def rhythm(self, arousal: float) -> list[tuple[int, int, int]]:
-        """One bar of a motif. Density follows arousal: from a note every two beats to two notes a beat."""
+    def rhythm(self, flow: float) -> list[tuple[int, int, int]]:
+        """One bar of a motif. Density follows the flow: from a note every two beats to two notes a beat."""
         rng, frames, beat = self.rng, self.frames, self.beat
-        per_beat = 0.95 * 2 ** (1.2 * arousal) * (beat / 4) ** 0.5
-        grid = 1 if arousal > 0.55 and beat == 4 else 2
+        per_beat = 0.95 * 2 ** (1.2 * flow) * (beat / 4) ** 0.5
+        grid = 1 if flow > 0.55 and beat == 4 else 2
         weights = np.array([3.0 if p == 0 else 2.0 if p % beat == 0 else 0.9 if p % 2 == 0 else 0.25 for p in range(0, frames, grid)])
         n = int(np.clip(round(per_beat * frames / beat + rng.normal(0, 0.5)), 1, len(weights)))
         onsets = np.sort(rng.choice(np.arange(0, frames, grid), size=n, replace=False, p=weights / weights.sum()))
@@ -132,8 +140,9 @@ class Composer:
     def scale(self, valence: float, arousal: float) -> tuple[int, ...]:
         return MAJOR_SCALE if valence > 0.08 else DARK_SCALE if valence < -0.6 and arousal > 0 else MINOR_SCALE
 
-    def melody(self, at: int, motif, chord_at, scale, centre: float, closing: bool) -> list[Note]:
-        """Play a motif from an anchor near the chord: strong notes on chord tones, the others by step in the scale."""
+    def melody(self, at: int, motif, chord_at, scale, centre: float, bite: float, closing: bool) -> list[Note]:
+        """Play a motif from an anchor near the chord: strong notes on chord tones, the others by step in the scale; some
+        are a semitone off and lead into the next."""
         notes, low, high = [], int(centre) - 14, int(centre) + 14
         anchor = nearest([(c) % 12 for c in chord_at(0)], centre, low, high)
         ladder = [p for p in range(low - 12, high + 13) if p % 12 in scale]
@@ -143,6 +152,8 @@ class Composer:
             pitch = ladder[int(np.clip(index, 0, len(ladder) - 1))]
             if position % self.beat == 0 or duration >= self.beat:
                 pitch = nearest(tones, pitch, low - 5, high + 5)
+            if self.rng.random() < bite:
+                pitch += int(self.rng.choice((-1, 1)))
             notes.append(Note(LANE["lead"], at + position, duration, int(np.clip(pitch, 36, 100))))
         if closing and notes:  # the phrase comes to rest
             first = notes[0]
@@ -192,16 +203,16 @@ class Composer:
                 root, quality = [(r, q) for f, r, q in changes if f - at <= position][-1]
                 return [(root + i) % 12 for i in QUALITIES[quality]]
 
-            shift = 5 * v + 1.5 * a - (3 if v < -0.4 and a > 0.2 else 0)
+            shift = 8 * v - 4 * a  # register: light is high, force is low
             final = left == 1
             if not final and not (b < intro) and "l" in layers and not (lead_rest and phrase_bar == 3 and b % 8 == 7 and tier < 3):
-                notes = self.melody(at, section.motif[phrase_bar % 2], chord_at, self.scale(v, a), style.lead_centre + shift, phrase_bar == 3)
+                notes = self.melody(at, section.motif[phrase_bar % 2], chord_at, self.scale(v, a), style.lead_centre + shift, self.bite(v, a), phrase_bar == 3)
                 score.notes += notes
                 if "s" in layers and phrase_bar in (1, 2, 3):
                     for note in notes:
                         if note.duration >= 2:
                             score.notes.append(Note(LANE["second"], note.start, note.duration, nearest(chord_at(note.start - at), note.pitch - 5, 30, 100)))
-            self.accompany(score, at, changes, layers, tier, shift, final)
+            self.accompany(score, at, changes, layers, v, a, shift, final)
             drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
                          if "k" in layers and not final else np.zeros(frames, np.uint8))
             if final and "k" in layers:
@@ -211,21 +222,24 @@ class Composer:
                 root, quality = chords[0]
                 score.notes.append(Note(LANE["lead"], at, frames, nearest([root, (root + QUALITIES[quality][1]) % 12], before[-1] if before else style.lead_centre, 40, 96)))
             programs = tuple(p if letter in layers or letter == "l" else -1 for p, letter in zip(self.programs, "lsbcpk"))
-            dynamics = int(np.clip(round(3.4 + 2.9 * a - 0.3 * v + self.dynamics_bias), 0, 7))
+            dynamics = int(np.clip(round(3.4 + 2.9 * a - 0.5 * v + self.dynamics_bias), 0, 7))
             score.bars.append(Bar(self.metre, self.tempo(v, a), dynamics, self.articulation(v, a), style.swing, programs, left))
         score.drums = np.concatenate(drums)
         return score
 
-    def accompany(self, score: Score, at: int, changes, layers: str, tier: int, shift: float, final: bool):
+    def accompany(self, score: Score, at: int, changes, layers: str, valence: float, arousal: float, shift: float, final: bool):
         """Comp, pad and bass of one bar; the last bar holds its chord."""
         frames, beat = self.frames, self.beat
         comp_centre = 62 + int(round(shift / 2)) if self.style.lead_centre < 80 else 70
-        comp = patterns.comp("block" if final else self.comp_names[tier], frames, beat) if "c" in layers else []
-        bass = patterns.bass("whole" if final else self.bass_names[tier], frames, beat) if "b" in layers else []
+        comp = patterns.comp("block" if final else self.comp_names[self.tier(self.flow(valence, arousal))], frames, beat) if "c" in layers else []
+        bass = patterns.bass("whole" if final else self.bass_names[self.tier(arousal)], frames, beat) if "b" in layers else []
         spans = [(start, (changes[i + 1][0] if i + 1 < len(changes) else at + frames), root, quality)
                  for i, (start, root, quality) in enumerate(changes)]
         for i, (start, end, root, quality) in enumerate(spans):
             voices = self.voicing(root, quality, comp_centre)
+            grinds = not final and self.rng.random() < self.bite(valence, arousal)
+            if grinds:  # a semitone above the root rubs against it
+                voices[-1] = nearest([(root + 1) % 12], voices[-1], 36, 96)
             for position, duration, which in comp:
                 if start <= at + position < end:
                     for w in which:
@@ -234,10 +248,10 @@ class Composer:
                 score.notes += [Note(LANE["comp1"] + w, start, end - start, voices[w]) for w in range(min(3, len(voices)))]
             if "p" in layers:  # two voices say the chord: the third, and the seventh or fifth; the root where there is no bass
                 intervals, middle = QUALITIES[quality], 60 + int(round(shift / 2))
-                other = 0 if "b" not in layers else intervals[-1] if len(intervals) > 3 else intervals[2]
+                other = 1 if grinds else 0 if "b" not in layers else intervals[-1] if len(intervals) > 3 else intervals[2]
                 for lane, interval, centre in (("pad1", intervals[1], middle + 3), ("pad2", other, middle - 3)):
                     score.notes.append(Note(LANE[lane], start, end - start, nearest([(root + interval) % 12], centre, 40, 84)))
-            low = nearest([root], 41 + shift / 2, 30, 54)
+            low = nearest([root], 42 + shift / 4 - 4 * arousal, 30, 54)
             following = spans[i + 1][2] if i + 1 < len(spans) else root
             pitch = {"root": low, "fifth": nearest([(root + QUALITIES[quality][2]) % 12], low + 2, 30, 57), "octave": low + 12,
                      "third": nearest([(root + QUALITIES[quality][1]) % 12], low + 3, 30, 57),

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         parser = _parser()
         args, rest = parser.parse_known_args(argv)
-        if rest and args.command not in (train, bench_emotion):
+        if rest and args.command not in (train, bench_emotion, curve, export):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.rest = rest
         return args.command(args) or 0
@@ -117,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--soundfont", type=Path, metavar="SF2")
     command("models", models, "list the models that are installed")
     command("emotions", emotions, "list the emotion words and the preset curves")
+    command("curve", curve, "read automation of a DAW (.als, .mid, .rpp, .json, .csv) as an emotion curve", add_help=False)
+    command("export", export, "write a piece as .dawproject, or as a folder of files for a DAW", add_help=False)
     command("bench-emotion", bench_emotion, "compare systems on emotional targets", add_help=False)
     command("train", train, "train a model; all options are those of `python -m training.train`", add_help=False)
     return parser
@@ -445,6 +447,22 @@ def emotions(_args: argparse.Namespace) -> None:
     print("\npreset              share of the length: valence, arousal")
     for name, curve in PRESETS.items():
         print(f"{name:<20}" + "  ".join(f"{t:g}: {valence:+.2f}, {arousal:+.2f}" for t, valence, arousal in curve.points))
+
+
+def curve(args: argparse.Namespace) -> None:
+    from .daw import commands
+
+    parser = _Parser(prog="lara curve", allow_abbrev=False, description="Read automation of a DAW as an emotion curve.")
+    commands.add_curve_arguments(parser)
+    print(commands.curve(parser.parse_args(args.rest)))
+
+
+def export(args: argparse.Namespace) -> None:
+    from .daw import commands
+
+    parser = _Parser(prog="lara export", allow_abbrev=False, description="Write a piece as files that a DAW opens.")
+    commands.add_export_arguments(parser)
+    print(commands.export_piece(parser.parse_args(args.rest)))
 
 
 def bench_emotion(args: argparse.Namespace) -> None:

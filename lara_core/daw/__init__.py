@@ -31,3 +31,11 @@ def read(path: str | Path) -> Arrangement:
     else:
         from .controllers import read_controllers as reader
     return reader(path)
+
+
+def read_tempo(path: str | Path) -> float | tuple[tuple[float, float], ...]:
+    """The tempo of a DAW's file as Request takes it: one number, or a map. Raises as `read` does, and where the file has none."""
+    tempo = read(path).tempo
+    if not tempo:
+        raise ValueError(f"{Path(path).name} has no tempo; give beats per minute")
+    return tempo[0][1] if len(tempo) == 1 else tempo

@@ -14,8 +14,8 @@ import numpy as np
 
 from .lanes import Arrangement, Lane, bezier, tempo_steps
 
-MAX_FILE_BYTES, MAX_XML_BYTES = 64_000_000, 512_000_000
-MAX_DEPTH, MAX_ELEMENTS = 200, 1_000_000
+MAX_FILE_BYTES, MAX_XML_BYTES = 64_000_000, 256_000_000
+MAX_DEPTH, MAX_ELEMENTS, MAX_KEPT = 200, 8_000_000, 1_000_000
 CHUNK_BYTES = 1 << 18
 BEFORE_THE_SONG = -1e6  # beats; Live gives every envelope a first event at -63072000
 TEMPO_STEP_BEATS = 0.25  # how finely a ramp of the tempo is cut into steps
@@ -48,7 +48,7 @@ def read_als(path: Path) -> Arrangement:
 
 def _parse(path: Path) -> Element:
     """The tree of what is kept."""
-    parser, tree = expat.ParserCreate(), _Pruned()
+    parser, tree = expat.ParserCreate("UTF-8"), _Pruned()  # whatever the file declares: Live writes UTF-8
     parser.StartElementHandler, parser.EndElementHandler = tree.start, tree.end
     parser.StartDoctypeDeclHandler = tree.doctype
     try:
@@ -90,11 +90,12 @@ class _Pruned:
     """Builds the tree while it is parsed, and forgets each element that is no leaf to keep and holds none."""
 
     def __init__(self):
-        self.open, self.kept = [Element("")], 0
+        self.open, self.seen, self.kept = [Element("")], 0, 0
 
     def start(self, tag: str, attributes: dict) -> None:
         if len(self.open) > MAX_DEPTH:
             raise _Refused(f"has elements more than {MAX_DEPTH} deep, which no set of Live has; give the .als file that Live saves")
+        self.seen += 1
         self.open.append(Element(tag, attributes))
 
     def end(self, tag: str) -> None:
@@ -102,8 +103,8 @@ class _Pruned:
         if len(element) or tag in LEAVES or tag.startswith("MacroDisplayNames.") or len(self.open) < 3:
             self.open[-1].append(element)
             self.kept += 1
-            if self.kept > MAX_ELEMENTS:
-                raise _Refused("holds more parameters and automation than are read; save a set with only the automated tracks")
+        if self.kept > MAX_KEPT or self.seen > MAX_ELEMENTS:
+            raise _Refused("holds more than is read; save a set with only the automated tracks")
 
     def doctype(self, *_) -> None:
         raise _Refused("declares a document type or entities, which no set of Live does; give the .als file that Live saves")

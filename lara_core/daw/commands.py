@@ -1,8 +1,10 @@
 """The commands `curve` and `export`: arguments go in, a curve or files for a DAW come out, and a few lines that say what they are."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..affect import Curve
 from ..audio import check_output_path
 from . import READ, TOLERANCE, Arrangement, read
 from .export import export
@@ -39,8 +41,13 @@ def curve(args: argparse.Namespace) -> str:
         lanes = tuple(None if lane is None else lane.ranged(*args.range) for lane in lanes)
     found = arrangement.curve(*lanes, args.tolerance)
     found.save(output)
-    points = "1 point" if len(found.points) == 1 else f"{len(found.points)} points"
-    lines = [f"{output}: {points}, {found.unit} {found.points[0][0]:g} to {found.points[-1][0]:g}, within {args.tolerance:g} of what is drawn"]
+    return f"{output}: {told(found, lanes, arrangement, args.tolerance)}"
+
+
+def told(curve: Curve, lanes: Sequence[Lane | None], arrangement: Arrangement, tolerance: float) -> str:
+    """What a curve was made of, in lines: its points, the lanes with their ranges, tempo and markers."""
+    points = "1 point" if len(curve.points) == 1 else f"{len(curve.points)} points"
+    lines = [f"{points}, {curve.unit} {curve.points[0][0]:g} to {curve.points[-1][0]:g}, within {tolerance:g} of what is drawn"]
     for name, lane in zip(("valence", "arousal"), lanes):
         lines.append(f"  {name}: " + ("no lane, so it stays at 0" if lane is None else f"{_told(lane, arrangement)} became -1 to 1"))
     return "\n".join(lines + _time_told(arrangement))

@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from .lanes import Arrangement, Lane, bezier, tempo_steps
+from .lanes import Arrangement, Lane, bezier, tempo_grid, tempo_steps
 
 MAX_FILE_BYTES, MAX_XML_BYTES = 64_000_000, 256_000_000
 MAX_DEPTH, MAX_ELEMENTS, MAX_KEPT = 200, 8_000_000, 1_000_000
@@ -202,8 +202,7 @@ def _tempo(live_set: Element) -> tuple[tuple[float, float], ...]:
             lane = Lane.of("tempo", points)
             if lane.values.min() <= 0:
                 raise TypeError(f"a tempo is {lane.values.min():g}")
-            last = max(lane.times[-1], 0)
-            beats = np.unique(np.concatenate([np.arange(0, last, TEMPO_STEP_BEATS), lane.times[lane.times >= 0], [0, last, last + 1]]))
+            beats = tempo_grid(lane, TEMPO_STEP_BEATS)
             start, end = lane.at(beats[:-1], lane.values, "right"), lane.at(beats[1:], lane.values, "left")
             ratio = end / start - 1
             minutes = np.diff(beats) / start * np.divide(np.log1p(ratio), ratio, out=np.ones_like(ratio), where=np.abs(ratio) > 1e-9)

@@ -167,6 +167,12 @@ def bezier(first: tuple[float, float], control1: tuple[float, float], control2: 
     return list(zip(times.tolist(), xy[:, 1].tolist()))
 
 
+def tempo_grid(lane: Lane, step: float) -> np.ndarray:
+    """Where the steps of a tempo map may begin: from 0 on every `step` up to the lane's last point, its points, and one more."""
+    last = max(float(lane.times[-1]), 0.0)
+    return np.unique(np.concatenate([np.arange(0, last, max(step, last / MAX_POINTS)), lane.times[lane.times >= 0], [0, last, last + 1]]))
+
+
 def tempo_steps(beats: np.ndarray, seconds: np.ndarray) -> tuple[tuple[float, float], ...]:
     """When beats fall (rising, from 0 on) -> the tempo between each and the next as steps; the last one is dropped."""
     bpm = np.diff(beats) / np.diff(seconds) * 60

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .lanes import Arrangement, Lane, bezier, tempo_steps
+from .lanes import Arrangement, Lane, bezier, tempo_grid, tempo_steps
 
 MAX_FILE_BYTES, MAX_DEPTH = 64_000_000, 100
 WORDS = re.compile(r"\"([^\"]*)\"|'([^']*)'|`([^`]*)`|(\S+)")  # REAPER quotes with whichever mark the text does not hold
-RANGES = {"VOL": (0.0, 2.0), "PAN": (-1.0, 1.0), "WIDTH": (-1.0, 1.0), "MUTE": (0.0, 1.0)}  # amplitude; left to right
+# What the envelopes of a track are called and hold (volume as amplitude); before and after the effects, and trim.
+ENVELOPES = {"VOL": ("volume", 0.0, 2.0), "PAN": ("pan", -1.0, 1.0), "WIDTH": ("width", -1.0, 1.0), "MUTE": ("mute", 0.0, 1.0),
+             "AUXVOL": ("send volume", 0.0, 2.0), "AUXPAN": ("send pan", -1.0, 1.0)}
+STAGES = {"ENV": " before effects", "ENV2": "", "ENV3": " trim"}
 EFFECTS = ("VST", "AU", "JS", "CLAP", "LV2", "DX")
 LINEAR, SQUARE, SLOW_START_END, FAST_START, FAST_END, BEZIER = range(6)
 EASE = {SLOW_START_END: lambda x: x * x * (3 - 2 * x), FAST_START: lambda x: 1 - (1 - x) ** 3, FAST_END: lambda x: x ** 3}
@@ -118,8 +121,9 @@ def _named_envelope(block: _Block, track: str, effect: str) -> Iterator[tuple]:
         name = words[5].split(" / ")[0] if len(words) > 5 and words[5] else f"parameter {words[1].split(':')[0] if len(words) > 1 else '?'}"
         yield " / ".join(part for part in (track, effect, name) if part), points, span
     else:
-        kind = re.sub(r"ENV(2|3|EX)?$", "", kind).removeprefix("MASTER")
-        yield f"{track} / {kind.lower()}", points, RANGES.get(kind, ())
+        kind, stage = re.fullmatch(r"(?:MASTER)?([A-Z]+?)(ENV(?:2|3|EX)?)", kind).groups()
+        name, *span = ENVELOPES.get(kind, (kind.lower(),))
+        yield f"{track} / {name}{STAGES.get(stage, '') if kind in ('VOL', 'PAN', 'WIDTH') else ''}", points, span
 
 
 def _points(block: _Block) -> list[tuple[float, float]]:
@@ -161,8 +165,7 @@ def _tempo(project: _Block) -> tuple[Callable[[float], float], tuple[tuple[float
     lane = Lane.of("tempo", (_points(map_block) if map_block else []) or [(0.0, float(head[1]))])
     if lane.values.min() <= 0:
         raise ValueError(f"a tempo is {lane.values.min():g}")
-    last = max(lane.times[-1], 0)
-    grid = np.unique(np.concatenate([[0, last, last + 1], np.arange(0, last, TEMPO_STEP_SECONDS), lane.times[lane.times >= 0]]))
+    grid = tempo_grid(lane, TEMPO_STEP_SECONDS)
     mean = (lane.at(grid[:-1], lane.values, "right") + lane.at(grid[1:], lane.values, "left")) / 2
     beats = np.concatenate([[0], np.cumsum(np.diff(grid) * mean / 60)])
 

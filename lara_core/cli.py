@@ -166,7 +166,8 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="OUT.mid, OUT.json and OUT.png come beside it")
     _add_emotion(sub, "one of these; without any the model chooses")
     group = sub.add_argument_group("music")
-    group.add_argument("--tempo", type=_tempo, metavar="BPM|FILE", help="exact tempo in quarter notes a minute, or the tempo map of an .als, .mid or .rpp")
+    group.add_argument("--tempo", type=_tempo, metavar="BPM|FILE",
+                       help="exact tempo in quarter notes a minute, or the tempo map of an .als, .mid or .rpp")
     group.add_argument("--metre", help="4/4 (default), 3/4, 6/8, 2/4 or 5/4")
     group.add_argument("--key", type=_pitch_class, metavar="C..B", help="tonic")
     group.add_argument("--seed", type=_whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")

@@ -52,7 +52,8 @@ class Piece:
         try:
             request, curve, tempo = dict(record["request"]), record["curve"], record["request"]["tempo"]
             request["tempo"] = tuple(map(tuple, tempo)) if isinstance(tempo, list) else tempo
-            segments = [{"start_seconds": float(segment["start_seconds"]), "seed": segment["seed"], "codes": segment["codes"]} for segment in record["segments"]]
+            segments = [{"start_seconds": float(segment["start_seconds"]), "seed": segment["seed"], "codes": segment["codes"]}
+                        for segment in record["segments"]]
             font = record["soundfont"]
             for seed in (request["seed"], *(segment["seed"] for segment in segments)):
                 if type(seed) is not int or not 0 <= seed <= MAX_SEED:

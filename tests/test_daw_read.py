@@ -388,7 +388,7 @@ def test_curve_writes_what_generate_reads(write, tmp_path, capsys):
     assert main(["curve", str(path), "-o", str(tmp_path / "c.json")]) == 0
     assert Curve.load(tmp_path / "c.json").at(np.array([8.0]), tempo=60).tolist() == [[0, -1]]
     said = capsys.readouterr().out
-    assert "valence: LARA / Emotion / Valence (3 points, beats 0 to 16, 0 to 127) became -1 to 1" in said
+    assert "valence: LARA / Emotion / Valence (2 points, beats 0 to 16, 0 to 127) became -1 to 1" in said
     assert "within 0.02 of what is drawn" in said and "tempo: 96" in said and "0 Intro, 16 Früh" in said
 
 

@@ -170,12 +170,11 @@ def _parameter_name(element: Element, parent: Element | None) -> str:
 
 
 def _points(envelope: Element) -> list[tuple[float, float]]:
-    """The events in the song as a polyline; none where only the value before the song is set. A curved segment's control points
+    """The events of the song as a polyline, none where only the value before the song is set. A curved segment's control points
     stand at the event where it begins, on the unit square between its two events."""
     events = [(_number(event.get("Time"), "Time"), _number(event.get("Value"), "Value"), event)
               for event in envelope.iterfind("Automation/Events/FloatEvent")]
-    if all(time < BEFORE_THE_SONG for time, *_ in events):
-        return []
+    events = [event for event in events if event[0] > BEFORE_THE_SONG]
     points = []
     for index, (time, value, event) in enumerate(events):
         points.append((time, value))

@@ -45,7 +45,8 @@ def write_dawproject(path: Path, title: str, wav: Path, arrangement: Arrangement
         emotion = SubElement(lanes, "Lanes", id="emotion-lanes", track="emotion")
         for lane in arrangement.lanes:
             points = _points(emotion, f"{lane.name}-points", zip(lane.times, (lane.scaled() + 1) / 2), "normalized", "linear", name=lane.name)
-            points.insert(0, Element("Target", expression="channelController", channel=str(AFFECT_CHANNEL), controller=str(CONTROLLERS[lane.name])))
+            points.insert(0, Element("Target", expression="channelController", channel=str(AFFECT_CHANNEL),
+                                     controller=str(CONTROLLERS[lane.name])))
     if arrangement.markers:
         markers = SubElement(arranged, "Markers", id="markers", timeUnit=arrangement.unit)
         for time, name in arrangement.markers:
@@ -75,7 +76,8 @@ def _sound(lanes: Element, title: str, file: str, info, arrangement: Arrangement
     """A clip of the whole file, whose content is in seconds: it is not stretched."""
     seconds = info.frames / info.samplerate
     clips = SubElement(SubElement(lanes, "Lanes", id="sound-lanes", track="sound"), "Clips", id="sound-clips")
-    clip = SubElement(clips, "Clip", name=title, time="0", duration=_text(arrangement.at_seconds(seconds)), contentTimeUnit="seconds", playStart="0", playStop=_text(seconds))
+    clip = SubElement(clips, "Clip", name=title, time="0", duration=_text(arrangement.at_seconds(seconds)), contentTimeUnit="seconds",
+                      playStart="0", playStop=_text(seconds))
     audio = SubElement(clip, "Audio", id="sound-audio", channels=str(info.channels), sampleRate=str(info.samplerate), duration=_text(seconds))
     SubElement(audio, "File", path=f"audio/{file}")
 

@@ -62,7 +62,10 @@ def arrangement_of(piece: Piece, midi: Path | None) -> Arrangement:
     """A piece's tempo map, curve and joints: in beats by its MIDI file, or by a tempo that was asked for; else in seconds."""
     tempo = piece.request.tempo or ()
     time = Arrangement("the piece", (), "beats" if tempo else "seconds", ((0.0, float(tempo)),) if isinstance(tempo, (int, float)) else tempo)
-    time = read_controllers(midi) if midi is not None else replace(time, markers=tuple((float(time.at_seconds(t)), name) for t, name in joints(piece)))
+    if midi is not None:
+        time = read_controllers(midi)
+    else:
+        time = replace(time, markers=tuple((float(time.at_seconds(start)), name) for start, name in joints(piece)))
     seconds = np.linspace(0, piece.request.seconds, min(int(piece.request.seconds * STEPS_A_SECOND) + 2, MAX_POINTS))
     lanes = []
     if piece.curve is not None:
@@ -89,4 +92,5 @@ def _copy_wav(wav: Path, to: Path, piece: Piece, at_seconds: float) -> None:
             for start, name in joints(piece):
                 writer.add_cue(Cue(min(round(start * info.samplerate), writer.frames), name))
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{wav} is not a readable sound file ({error.error_string.rstrip('.')}); give it as it was written with the piece") from error
+        raise ValueError(f"{wav} is not a readable sound file ({error.error_string.rstrip('.')}); give it as it was written with the "
+                         "piece") from error

@@ -62,11 +62,13 @@ def read_csv(path: Path) -> Arrangement:
     names, unit = rows[0], UNITS.get(rows[0][0].casefold())
     if unit is None:
         raise ValueError(f"the first column of {path.name} is called {names[0]!r:.40}; call it beats, seconds or normalized, for what it counts")
-    table = np.array([[_number(path, row, cells, column, names, separator) for column in range(len(names))] for row, cells in enumerate(rows[1:], 2)])
+    table = np.array([[_number(path, row, cells, column, names, separator) for column in range(len(names))]
+                      for row, cells in enumerate(rows[1:], 2)])
     if np.any(np.diff(table[:, 0]) < 0):
         row = int(np.argmax(np.diff(table[:, 0]) < 0)) + 3
         raise ValueError(f"row {row} of {path.name} is earlier than the row before it; sort the rows by {names[0]}")
-    return Arrangement(path.name, tuple(Lane.of(name or f"column {column}", table[:, [0, column]], -1, 1) for column, name in enumerate(names) if column), unit)
+    lanes = (Lane.of(name or f"column {column}", table[:, [0, column]], -1, 1) for column, name in enumerate(names) if column)
+    return Arrangement(path.name, tuple(lanes), unit)
 
 
 def _number(path: Path, row: int, cells: list[str], column: int, names: list[str], separator: str) -> float:

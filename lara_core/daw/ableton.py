@@ -15,7 +15,7 @@ import numpy as np
 from .lanes import Arrangement, Lane, bezier, tempo_grid, tempo_steps
 
 MAX_FILE_BYTES, MAX_XML_BYTES = 64_000_000, 256_000_000
-MAX_DEPTH, MAX_ELEMENTS, MAX_KEPT = 200, 8_000_000, 1_000_000
+MAX_DEPTH, MAX_ELEMENTS, MAX_KEPT = 200, 4_000_000, 1_000_000
 CHUNK_BYTES = 1 << 18
 BEFORE_THE_SONG = -1e6  # beats; Live gives every envelope a first event at -63072000
 TEMPO_STEP_BEATS = 0.25  # how finely a ramp of the tempo is cut into steps

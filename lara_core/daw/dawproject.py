@@ -35,7 +35,7 @@ def write_dawproject(path: Path, title: str, wav: Path, arrangement: Arrangement
     structure = SubElement(project, "Structure")
     _track(structure, "sound", title, "audio", "regular", info.channels)
     if arrangement.lanes:
-        _track(structure, "emotion", "Valence and arousal", "notes automation", "regular", 2)
+        _track(structure, "emotion", "Valence and arousal", "notes", "regular", 2)
     _track(structure, "master", "Master", "audio notes", "master", 2)
 
     arranged = SubElement(project, "Arrangement", id="arrangement")
@@ -43,6 +43,7 @@ def write_dawproject(path: Path, title: str, wav: Path, arrangement: Arrangement
     _sound(lanes, title, wav.name, info, arrangement)
     if arrangement.lanes:
         emotion = SubElement(lanes, "Lanes", id="emotion-lanes", track="emotion")
+        SubElement(emotion, "Clips", id="emotion-clips")  # empty; some readers need one in every track
         for lane in arrangement.lanes:
             points = _points(emotion, f"{lane.name}-points", zip(lane.times, (lane.scaled() + 1) / 2), "normalized", "linear", name=lane.name)
             points.insert(0, Element("Target", expression="channelController", channel=str(AFFECT_CHANNEL),
@@ -73,12 +74,16 @@ def _track(structure: Element, name: str, title: str, content: str, role: str, c
 
 
 def _sound(lanes: Element, title: str, file: str, info, arrangement: Arrangement) -> None:
-    """A clip of the whole file, whose content is in seconds: it is not stretched."""
+    """A clip of the whole file, whose content is in seconds: it is not stretched. It holds a clip as those of Bitwig do, whose files
+    every program has to read."""
     seconds = info.frames / info.samplerate
+    length = _text(arrangement.at_seconds(seconds))
     clips = SubElement(SubElement(lanes, "Lanes", id="sound-lanes", track="sound"), "Clips", id="sound-clips")
-    clip = SubElement(clips, "Clip", name=title, time="0", duration=_text(arrangement.at_seconds(seconds)), contentTimeUnit="seconds",
-                      playStart="0", playStop=_text(seconds))
-    audio = SubElement(clip, "Audio", id="sound-audio", channels=str(info.channels), sampleRate=str(info.samplerate), duration=_text(seconds))
+    outer = SubElement(clips, "Clip", name=title, time="0.0", duration=length, playStart="0.0")
+    inner = SubElement(SubElement(outer, "Clips", id="sound-events"), "Clip", time="0.0", duration=length, contentTimeUnit="seconds",
+                       playStart="0.0", playStop=_text(seconds))
+    audio = SubElement(inner, "Audio", id="sound-audio", algorithm="raw", channels=str(info.channels), sampleRate=str(info.samplerate),
+                       duration=_text(seconds))
     SubElement(audio, "File", path=f"audio/{file}")
 
 

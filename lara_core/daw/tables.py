@@ -31,7 +31,8 @@ def read_json(path: Path) -> Arrangement:
         raise ValueError(f"{path.name}: {error}") from error
     t = np.array([point[0] for point in curve.points])
     if curve.interpolation == "smooth" and len(t) > 1:
-        t = np.unique(np.concatenate([np.linspace(a, b, PIECES + 1) for a, b in zip(t, t[1:])]))[:MAX_POINTS]
+        pieces = max(min(PIECES, MAX_POINTS // len(t)), 1)
+        t = np.unique(np.concatenate([np.linspace(a, b, pieces + 1) for a, b in zip(t, t[1:])]))
     values = curve.at(t, 1.0, 60.0).astype(np.float64)  # one second is then one beat and the whole, so t is in every unit
     lanes = []
     for name, column in zip(("valence", "arousal"), values.T.tolist()):
@@ -45,7 +46,8 @@ def read_json(path: Path) -> Arrangement:
 def read_csv(path: Path) -> Arrangement:
     """A table with a head row -> a lane for every column of numbers behind the first, which is called beats, seconds or normalized.
 
-    Values from -1 to 1 are taken as they stand. Commas, semicolons (then with decimal commas) and tabs separate. Raises ValueError with the row and column of what is no number.
+    Values from -1 to 1 are taken as they stand. Commas, semicolons (then with decimal commas) and tabs separate. Raises ValueError
+    with the row and column of what is no number.
     """
     text = _bytes(path).decode("utf-8-sig", "replace")
     head = text.split("\n", 1)[0]

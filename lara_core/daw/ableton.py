@@ -29,36 +29,30 @@ def read_als(path: Path) -> Arrangement:
     A macro has the name that it shows. Ranges are those that Live maps a controller to (a macro: 0 to 127). Raises ValueError in
     one sentence for what is no set, is cut off, too large or of another version, and OSError where it cannot be read.
     """
-    root = _parse(path)
-    live_set = root.find("LiveSet")
-    if root.tag != "Ableton" or live_set is None:
-        raise ValueError(f"{path.name} is not an Ableton Live set; give the .als file that Live saves")
-    if not root.get("MajorVersion", "").isdigit() or int(root.get("MajorVersion")) < 5:
-        raise ValueError(f"{path.name} was saved by {root.get('Creator', 'an old Ableton Live')[:40]}; sets of Live 10 to 12 are read: open it in "
-                         "one of these and save it again")
     try:
+        live_set = _live_set(_parse(path))
         return Arrangement(path.name, tuple(_lanes(live_set)), "beats", _tempo(live_set), _locators(live_set))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path.name} is damaged or of a version of Live that is not known ({type(error).__name__}: {error}); open it in "
-                         "Live and save it again") from error
+    except _Refused as error:
+        raise ValueError(f"{path.name} {error}") from error
+    except (expat.ExpatError, zlib.error) as error:
+        raise ValueError(f"{path.name} is damaged or cut off ({error}); open it in Live and save it again") from error
+
+
+class _Refused(Exception):
+    """Why a file is not read; the file's name goes before it."""
 
 
 # ---- XML -----------------------------------------------------------------------------------------------------------
 
 
 def _parse(path: Path) -> Element:
-    """The tree of what is kept."""
+    """The tree of what is kept. Raises expat.ExpatError, zlib.error or _Refused."""
     parser, tree = expat.ParserCreate("UTF-8"), _Pruned()  # whatever the file declares: Live writes UTF-8
     parser.StartElementHandler, parser.EndElementHandler = tree.start, tree.end
     parser.StartDoctypeDeclHandler = tree.doctype
-    try:
-        for chunk in _xml_chunks(path):
-            parser.Parse(chunk, False)
-        parser.Parse(b"", True)
-    except (expat.ExpatError, zlib.error) as error:
-        raise ValueError(f"{path.name} is damaged or cut off ({error}); open it in Live and save it again") from error
-    except _Refused as error:
-        raise ValueError(f"{path.name} {error}") from error
+    for chunk in _xml_chunks(path):
+        parser.Parse(chunk, False)
+    parser.Parse(b"", True)
     return tree.open[0][0]
 
 
@@ -80,10 +74,6 @@ def _xml_chunks(path: Path) -> Iterator[bytes]:
                 yield xml
         if packed and not gzip.eof:
             raise zlib.error("the compressed data ends too early")
-
-
-class _Refused(Exception):
-    """Why a file is not read; the file's name goes before it."""
 
 
 class _Pruned:
@@ -119,10 +109,20 @@ def _number(text: str | None, what: str) -> float:
     try:
         return float(text)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} is {text!r:.40}, not a number") from error
+        raise _Refused(f"is damaged ({what} is {text!r:.40}, not a number); open it in Live and save it again") from error
 
 
 # ---- what it says --------------------------------------------------------------------------------------------------
+
+
+def _live_set(root: Element) -> Element:
+    live_set = root.find("LiveSet")
+    if root.tag != "Ableton" or live_set is None:
+        raise _Refused("is not an Ableton Live set; give the .als file that Live saves")
+    if not root.get("MajorVersion", "").isdigit() or int(root.get("MajorVersion")) < 5:
+        raise _Refused(f"was saved by {root.get('Creator', 'an old Ableton Live')[:40]}; sets of Live 10 to 12 are read: open it in one of these "
+                       "and save it again")
+    return live_set
 
 
 def _main_track(live_set: Element) -> Element:
@@ -200,7 +200,7 @@ def _tempo(live_set: Element) -> tuple[tuple[float, float], ...]:
         if _value(envelope, "EnvelopeTarget/PointeeId") == _tempo_target(main) and (points := _points(envelope)):
             lane = Lane.of("tempo", points)
             if lane.values.min() <= 0:
-                raise TypeError(f"a tempo is {lane.values.min():g}")
+                raise _Refused(f"is damaged (a tempo is {lane.values.min():g}); open it in Live and save it again")
             beats = tempo_grid(lane, TEMPO_STEP_BEATS)
             start, end = lane.at(beats[:-1], lane.values, "right"), lane.at(beats[1:], lane.values, "left")
             ratio = end / start - 1

@@ -15,6 +15,7 @@ from ..codec import Request
 
 TOLERANCE = 0.02  # of a thinned curve; a step of a MIDI controller is 0.016
 JUMP = {"beats": 1e-3, "seconds": 1e-3, "normalized": 1e-6}  # how long a jump takes in a Curve, whose t must rise
+TIME_DECIMALS = 6  # of a beat or a second: what lies closer together is one moment
 SHOWN = 12  # lanes that an error names
 
 
@@ -44,7 +45,7 @@ class Lane:
         if not np.isfinite(values).all() or not (np.abs(times) <= MAX_T).all():
             raise ValueError(f"the lane {name!r} holds a time or value that is not a number; save the file again")
         order = np.argsort(times, kind="stable")
-        times, values = times[order], values[order]
+        times, values = times[order].round(TIME_DECIMALS), values[order]
         stated = low is not None and high is not None and low < high and low <= values.min() and values.max() <= high
         low, high = (float(low), float(high)) if stated else (float(values.min()), float(values.max()))
         return cls(name, times, values, low, high, stated)
@@ -142,14 +143,14 @@ class Arrangement:
         left, right = np.zeros((len(times), 2)), np.zeros((len(times), 2))
         for column, lane in enumerate((valence, arousal)):
             if lane is not None:
-                left[:, column], right[:, column] = (lane.at(times, lane.scaled(), side) for side in ("left", "right"))
+                left[:, column], right[:, column] = (lane.at(times, lane.scaled(), side).round(6) for side in ("left", "right"))
         points, before = [], -math.inf
         for t, come, go in zip(times.tolist(), left.tolist(), right.tolist()):
             if t > 0 and come != go:
                 points.append((max(t - JUMP[self.unit], (t + before) / 2), *come))
             points.append((t, *go))
             before = t
-        return Curve(tuple(map(tuple, thin(np.array(points).round(6), tolerance).tolist())), self.unit, "linear")
+        return Curve(tuple(map(tuple, thin(np.array(points), tolerance).tolist())), self.unit, "linear")
 
 
 def named(lanes: Sequence[Lane]) -> str:

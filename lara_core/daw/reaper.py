@@ -49,10 +49,24 @@ def read_rpp(path: Path) -> Arrangement:
     try:
         beats, tempo = _tempo(project)
         lanes = [Lane.of(name, [(beats(t), value) for t, value in points], *span) for name, points, span in _envelopes(project)]
-        markers = [(beats(float(line[2])), line[3]) for line in project.lines if line[0] == "MARKER" and len(line) > 3 and line[3]]
-    except (ValueError, IndexError, OverflowError) as error:
+        markers = [(beats(_number(line, 2)), line[3]) for line in project.lines if line[0] == "MARKER" and len(line) > 3 and line[3]]
+    except _Damaged as error:
         raise ValueError(f"{path.name} is damaged ({error}); open it in REAPER and save it again") from error
     return Arrangement(path.name, tuple(lanes), "beats", tempo, tuple(sorted(markers)))
+
+
+class _Damaged(Exception):
+    """A line that does not say what it has to."""
+
+
+def _number(line: list[str], place: int, otherwise: float | None = None) -> float:
+    """The number at a place of a line; `otherwise` where the line is shorter."""
+    if place >= len(line) and otherwise is not None:
+        return otherwise
+    try:
+        return float(line[place])
+    except (ValueError, IndexError) as error:
+        raise _Damaged(f"the line {' '.join(line)!r:.60} has no number as its word {place + 1}") from error
 
 
 def _parse(path: Path) -> _Block:
@@ -117,7 +131,7 @@ def _named_envelope(block: _Block, track: str, effect: str) -> Iterator[tuple]:
         return
     kind, words = block.head[0], block.head
     if kind == "PARMENV":
-        span = (float(words[2]), float(words[3])) if len(words) > 3 else ()
+        span = (_number(words, 2), _number(words, 3)) if len(words) > 3 else ()
         name = words[5].split(" / ")[0] if len(words) > 5 and words[5] else f"parameter {words[1].split(':')[0] if len(words) > 1 else '?'}"
         yield " / ".join(part for part in (track, effect, name) if part), points, span
     else:
@@ -129,7 +143,7 @@ def _named_envelope(block: _Block, track: str, effect: str) -> Iterator[tuple]:
 def _points(block: _Block) -> list[tuple[float, float]]:
     """PT lines (seconds, value, shape of what follows, ..., tension) as a polyline."""
     found = [line for line in block.lines if line[0] == "PT"]
-    points = [(float(line[1]), float(line[2]), int(line[3]) if len(line) > 3 else LINEAR, float(line[7]) if len(line) > 7 else 0.0) for line in found]
+    points = [(_number(line, 1), _number(line, 2), _number(line, 3, LINEAR), _number(line, 7, 0.0)) for line in found]
     drawn = []
     for index, (time, value, shape, tension) in enumerate(points):
         drawn.append((time, value))
@@ -162,9 +176,9 @@ def _tempo(project: _Block) -> tuple[Callable[[float], float], tuple[tuple[float
     evenly over the seconds."""
     head = next((line for line in project.lines if line[0] == "TEMPO" and len(line) > 1), ["TEMPO", "120"])
     map_block = next((block for block in project.blocks if block.head[0] == "TEMPOENVEX"), None)
-    lane = Lane.of("tempo", (_points(map_block) if map_block else []) or [(0.0, float(head[1]))])
+    lane = Lane.of("tempo", (_points(map_block) if map_block else []) or [(0.0, _number(head, 1))])
     if lane.values.min() <= 0:
-        raise ValueError(f"a tempo is {lane.values.min():g}")
+        raise _Damaged(f"a tempo is {lane.values.min():g}")
     grid = tempo_grid(lane, TEMPO_STEP_SECONDS)
     mean = (lane.at(grid[:-1], lane.values, "right") + lane.at(grid[1:], lane.values, "left")) / 2
     beats = np.concatenate([[0], np.cumsum(np.diff(grid) * mean / 60)])

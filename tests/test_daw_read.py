@@ -255,6 +255,12 @@ def test_a_reaper_project_gives_its_envelopes_on_beats(write):
     assert curve.at(np.array([2.0]), tempo=60)[0, 1] == pytest.approx(2 * (0.25 ** 2 * 2.5) - 1, abs=0.01)  # slow start: x^2 (3 - 2x)
 
 
+def test_a_bezier_of_reaper_does_not_leave_the_range(write):
+    steep = PROJECT.replace("PT 0 -12 0\n", "PT 0 12 0\n PT 2 -12 5\n PT 4 -11 0\n")  # the spline wants to go on below -12
+    lane = daw.read(write("song.rpp", steep)).find("valence")
+    assert (lane.low, lane.high, lane.stated) == (-12, 12, True)
+
+
 def test_a_tempo_ramp_of_reaper_moves_evenly_over_the_seconds(write):
     ramp = PROJECT.replace("PT 0 120 1\n", "PT 0 120 0\n")
     found = daw.read(write("song.rpp", ramp))

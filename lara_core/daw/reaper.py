@@ -144,7 +144,7 @@ def _points(block: _Block) -> list[tuple[float, float]]:
     """PT lines (seconds, value, shape of what follows, ..., tension) as a polyline."""
     found = [line for line in block.lines if line[0] == "PT"]
     points = [(_number(line, 1), _number(line, 2), _number(line, 3, LINEAR), _number(line, 7, 0.0)) for line in found]
-    drawn = []
+    bounds, drawn = (min((point[1] for point in points), default=0.0), max((point[1] for point in points), default=0.0)), []
     for index, (time, value, shape, tension) in enumerate(points):
         drawn.append((time, value))
         if index + 1 == len(points) or shape == LINEAR:
@@ -156,21 +156,20 @@ def _points(block: _Block) -> list[tuple[float, float]]:
             shares = np.arange(1, PIECES) / PIECES
             drawn += zip((time + shares * (end_time - time)).tolist(), (value + EASE[shape](shares) * (end_value - value)).tolist())
         elif shape == BEZIER:
-            drawn += bezier((time, value), *_controls(points, index, tension), (end_time, end_value))
+            drawn += bezier((time, value), *_controls(points, index, tension, bounds), (end_time, end_value))
     return drawn
 
 
-def _controls(points: list[tuple], index: int, tension: float) -> tuple[tuple[float, float], tuple[float, float]]:
+def _controls(points: list[tuple], index: int, tension: float, bounds: tuple[float, float]) -> tuple[tuple[float, float], ...]:
     """The control points of a bezier segment: those of a cardinal spline, pulled by the tension (as the SWS extension computes
-    them), and kept within the values of the envelope, so that no curve leaves its range."""
+    them), and kept within the bounds of the envelope's values, so that no curve leaves its range."""
     (t0, v0), (t1, v1), (t2, v2), (t3, v3) = (points[min(max(index + k, 0), len(points) - 1)][:2] for k in (-1, 0, 1, 2))
     x1, x2 = t1 + (t2 - t1) / 4, t2 - (t2 - t1) / 4
     y1 = v1 + (v2 - v0) / (t2 - t0) * (x1 - t1) if t2 > t0 else v1
     y2 = v2 - (v3 - v1) / (t3 - t1) * (t2 - x2) if t3 > t1 else v2
     x1, x2 = (x + tension * ((t2 - x) if tension > 0 else (x - t1)) for x in (x1, x2))
     y1, y2 = (y - tension * ((y - v1) if tension > 0 else (v2 - y)) for y in (y1, y2))
-    values = [point[1] for point in points]
-    return tuple((min(max(x, t1), t2), min(max(y, min(values)), max(values))) for x, y in ((x1, y1), (x2, y2)))
+    return tuple((min(max(x, t1), t2), min(max(y, bounds[0]), bounds[1])) for x, y in ((x1, y1), (x2, y2)))
 
 
 def _tempo(project: _Block) -> tuple[Callable[[float], float], tuple[tuple[float, float], ...]]:

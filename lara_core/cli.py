@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         parser = _parser()
         args, rest = parser.parse_known_args(argv)
-        if rest and args.command not in (train, bench_emotion):
+        if rest and args.command not in (train, bench_emotion, curve, export):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.rest = rest
         return args.command(args) or 0
@@ -93,6 +93,19 @@ def _affect(text: str) -> float:
     return value
 
 
+def _tempo(text: str) -> float | tuple[tuple[float, float], ...]:
+    try:
+        return float(text)
+    except ValueError:
+        from .daw import read_tempo
+    if not Path(text).suffix:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor a file with a tempo")
+    try:
+        return read_tempo(text)
+    except (ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(sentence(error)[:-1]) from error
+
+
 def _pitch_class(text: str) -> int:
     name = text[:1].upper() + text[1:]
     if name not in PITCH_CLASSES:
@@ -117,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--soundfont", type=Path, metavar="SF2")
     command("models", models, "list the models that are installed")
     command("emotions", emotions, "list the emotion words and the preset curves")
+    command("curve", curve, "read automation of a DAW (.als, .mid, .rpp, .json, .csv) as an emotion curve", add_help=False)
+    command("export", export, "write a piece as .dawproject, or as a folder of files for a DAW", add_help=False)
     command("bench-emotion", bench_emotion, "compare systems on emotional targets", add_help=False)
     command("train", train, "train a model; all options are those of `python -m training.train`", add_help=False)
     return parser
@@ -151,7 +166,8 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="OUT.mid, OUT.json and OUT.png come beside it")
     _add_emotion(sub, "one of these; without any the model chooses")
     group = sub.add_argument_group("music")
-    group.add_argument("--tempo", type=float, metavar="BPM", help="exact tempo in quarter notes a minute")
+    group.add_argument("--tempo", type=_tempo, metavar="BPM|FILE",
+                       help="exact tempo in quarter notes a minute, or the tempo map of an .als, .mid or .rpp")
     group.add_argument("--metre", help="4/4 (default), 3/4, 6/8, 2/4 or 5/4")
     group.add_argument("--key", type=_pitch_class, metavar="C..B", help="tonic")
     group.add_argument("--seed", type=_whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
@@ -445,6 +461,22 @@ def emotions(_args: argparse.Namespace) -> None:
     print("\npreset              share of the length: valence, arousal")
     for name, curve in PRESETS.items():
         print(f"{name:<20}" + "  ".join(f"{t:g}: {valence:+.2f}, {arousal:+.2f}" for t, valence, arousal in curve.points))
+
+
+def curve(args: argparse.Namespace) -> None:
+    from .daw import commands
+
+    parser = _Parser(prog="lara curve", allow_abbrev=False, description="Read automation of a DAW as an emotion curve.")
+    commands.add_curve_arguments(parser)
+    print(commands.curve(parser.parse_args(args.rest)))
+
+
+def export(args: argparse.Namespace) -> None:
+    from .daw import commands
+
+    parser = _Parser(prog="lara export", allow_abbrev=False, description="Write a piece as files that a DAW opens.")
+    commands.add_export_arguments(parser)
+    print(commands.export_piece(parser.parse_args(args.rest)))
 
 
 def bench_emotion(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ MAX_SEED = 2 ** 63 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """What an earlier piece's JSON says. segments: seed and packed codes of each, as pipeline.Take records them."""
+    """What an earlier piece's JSON says. segments: start_seconds, seed and packed codes of each, as pipeline.Take records them."""
 
     prompt: str
     curve: "Curve | None"
@@ -52,7 +52,9 @@ class Piece:
         try:
             request, curve, tempo = dict(record["request"]), record["curve"], record["request"]["tempo"]
             request["tempo"] = tuple(map(tuple, tempo)) if isinstance(tempo, list) else tempo
-            segments, font = [{"seed": segment["seed"], "codes": segment["codes"]} for segment in record["segments"]], record["soundfont"]
+            segments = [{"start_seconds": float(segment["start_seconds"]), "seed": segment["seed"], "codes": segment["codes"]}
+                        for segment in record["segments"]]
+            font = record["soundfont"]
             for seed in (request["seed"], *(segment["seed"] for segment in segments)):
                 if type(seed) is not int or not 0 <= seed <= MAX_SEED:
                     raise ValueError(f"the seed {seed!r:.60} is not a whole number from 0 to {MAX_SEED}")
@@ -83,7 +85,7 @@ def write_take(take, wav: Path, scored: bool = True, segments: "Iterable[Segment
     rate_hz, seconds, meter = take.lara.codec.sample_rate_hz, take.request.seconds, EnvelopeMeter()
     with tempfile.TemporaryDirectory(dir=wav.parent, prefix=".lara-") as folder:  # the same disk, so that renaming is enough
         part = Path(folder) / wav.name
-        with WavWriter(part, rate_hz, take.lara.codec.channels) as writer:
+        with WavWriter(part, rate_hz, take.lara.codec.channels, time_reference_samples=0) as writer:
             for segment in take if segments is None else segments:
                 if segment.index > 0:
                     writer.add_cue(Cue(min(round(segment.start_seconds * rate_hz), round(seconds * rate_hz)), f"segment {segment.index}"))

@@ -48,6 +48,7 @@ def pack(tmp_path_factory):
     folder_paths.models_dir, folder_paths.added = str(models), []
     folder_paths.add_model_folder_path = lambda name, folder, is_default: folder_paths.added.append((name, folder, is_default))
     folder_paths.get_folder_paths = lambda name: [str(models / name)]
+    folder_paths.get_input_directory = lambda: str(models)
     stubs = {"comfy_api": types.ModuleType("comfy_api"), "comfy_api.latest": latest, "folder_paths": folder_paths}
     name = "lara_pack"
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
@@ -154,6 +155,17 @@ def test_floats_and_back_are_the_same_curve(run):
 def test_lists_of_different_length_are_spread_over_the_same_time(run):
     curve, = run("LARAEmotionFromFloats", valence=[0.0, 1.0], arousal=[0.0, 0.0, 1.0], low=[-1.0], high=[1.0])
     assert curve.points == ((0, 0, 0), (0.5, 0.5, 0), (1, 1, 1))
+
+
+def test_automation_of_a_file_is_an_emotion_and_what_was_found(run, pack, tmp_path):
+    (tmp_path / "song.csv").write_text("beats,joy,Arousal\n0,-1,0\n8,1,0.5\n")
+    asked = {"file": f' "{tmp_path / "song.csv"}" ', "valence_lane": " joy ", "arousal_lane": ""}  # a path as a file manager copies it
+    curve, found = run("LARAEmotionFromDAW", **asked)
+    assert curve.points == ((0, -1, 0), (8, 1, 0.5)) and curve.unit == "beats" and "valence: joy (2 points" in found
+    stamp = pack.nodes_by_id["LARAEmotionFromDAW"].fingerprint_inputs
+    assert stamp(**asked) == (tmp_path / "song.csv").stat().st_mtime_ns and stamp(file="gone.csv") is None
+    with pytest.raises(ValueError, match="there is no file .*gone.csv"):
+        run("LARAEmotionFromDAW", **asked | {"file": "gone.csv"})
 
 
 @pytest.mark.parametrize("values, said", [([math.nan], "valence[0] is nan"), ([0.0, 3.5], "valence[1] is 3.5"), ([], "valence has 0 numbers"),

@@ -39,7 +39,7 @@ def read_midi(path: str | Path, max_bars: int | None = None) -> Score:
     """
     import mido
     path = Path(path)
-    midi = _parse(path)
+    midi = open_midi(path)
     tempi, metres, key, pedal = [], [], None, []
     notes: dict[tuple[int, int, int], list[PartNote]] = defaultdict(list)
     for index, track in enumerate(midi.tracks):
@@ -85,7 +85,8 @@ def read_midi(path: str | Path, max_bars: int | None = None) -> Score:
                       max_bars=max_bars)
 
 
-def _parse(path: Path):
+def open_midi(path: Path):
+    """A file of format 0 or 1 in ticks -> mido.MidiFile; raises ValueError in one sentence for anything else."""
     import mido
     try:
         data = path.read_bytes()

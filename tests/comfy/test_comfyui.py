@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import comfy_workflows
@@ -168,6 +169,25 @@ def test_save_writes_sound_notes_record_and_picture(server):
     assert json.loads(files[1].with_suffix(".json").read_text())["request"]["seed"] == 2
 
 
+def test_export_for_a_daw_and_its_automation_comes_back(server):
+    piece = {"1": point(0.6, -0.4), "2": generate(tempo=120.0, takes=2, draft=True, emotion=["1", 0])}
+    export = node("LARADAWExport", piece=["2", 1], files="folder: WAV, MIDI, .dawproject", at=3600.0, filename_prefix="daw/cue")
+    outputs = server.run(piece | {"3": export, "4": node("PreviewAny", source=["3", 0])})
+    files = [Path(line) for line in outputs["4"]["text"][0].splitlines()]
+    assert [path.name for path in files] == [f"cue_0000{take}_{suffix}" for take in (1, 2) for suffix in (".wav", ".dawproject", ".mid")]
+    assert all(path.is_file() for path in files) and files[0].parent == server.base / "output" / "daw" / "cue_00001_"
+    assert (files[0].read_bytes().index(b"bext")) < 100 and soundfile.info(files[0]).frames == 8 * 44100
+    shutil.copy(files[2], server.base / "input" / "drawn.mid")
+    back = {"1": node("LARAEmotionFromDAW", file="drawn.mid", valence_lane="", arousal_lane=""), "2": node("PreviewAny", source=["1", 1]),
+            "3": node("LARAEmotionToFloats", emotion=["1", 0], frames=4, fps=2.0, low=-1.0, high=1.0, tempo=120.0),
+            "4": node("PreviewAny", source=["3", 2])}
+    outputs = server.run(back)
+    assert "CC 20 (valence)" in outputs["2"]["text"][0] and json.loads(outputs["4"]["text"][0]) == pytest.approx([0.6] * 4, abs=0.01)
+    assert cached(server, back) == {"1", "2", "3", "4"}
+    shutil.copy(files[5], server.base / "input" / "drawn.mid")  # a file that was saved again is read again
+    assert "1" not in cached(server, back)
+
+
 BAD = json.dumps({"unit": "normalized", "interpolation": "linear", "points": [{"t": 0, "valence": float("nan"), "arousal": 0}]})
 SILENT = node("EmptyAudio", duration=0.0, sample_rate=44100, channels=2)
 REFUSED = {
@@ -179,6 +199,8 @@ REFUSED = {
     "empty sound": ({"1": SILENT, "2": node("LARAScoreEmotion", audio=["1", 0], tempo=120.0)}, "The audio is empty"),
     "emotion of nothing": ({"1": node("EmptyAudio", duration=4.0, sample_rate=96000, channels=2), "2": node("LARAEmotionFromAudio", audio=["1", 0]),
                             "3": generate(emotion=["2", 0])}, "no music"),
+    "a DAW file that is not there": ({"1": node("LARAEmotionFromDAW", file="no.als", valence_lane="", arousal_lane=""), "2": generate(emotion=["1", 0])},
+                                     "there is no file"),
     "a take too many": ({"1": generate(draft=True), "2": node("LARARegenerateSegment", piece=["1", 1], from_second=0.0, seed=1, take=5)},
                         "choose 1 to 1"),
 }

@@ -1,0 +1,54 @@
+"""The measures of musicality on scores whose answers are known."""
+
+import numpy as np
+import pytest
+
+from bench import musicality
+from lara_core.codec import score
+from lara_core.codec.score import LANE, Bar, Note, Score
+
+
+def tune(pitches, bars=8, lane="lead"):
+    """Four quarter notes a bar, taken from `pitches` in turn."""
+    notes = [Note(LANE[lane], 4 * i, 4, pitches[i % len(pitches)]) for i in range(4 * bars)]
+    return Score([Bar(bars_left=bars - i) for i in range(bars)], 0, notes)
+
+
+def test_a_scale_is_consistent_and_the_chromatic_one_is_not():
+    assert musicality.scale_consistency(tune([60, 62, 64, 65, 67, 69, 71]).notes) == 1
+    assert musicality.scale_consistency(tune(range(60, 72)).notes) < 0.7
+
+
+def test_entropy_counts_pitch_classes():
+    assert musicality.pitch_class_entropy(tune([60]).notes) == 0
+    assert musicality.pitch_class_entropy(tune([60, 72, 67, 55]).notes) == pytest.approx(1)
+
+
+def test_a_repeated_rhythm_grooves_and_repeated_bars_repeat():
+    same, random = tune([60, 62, 64, 65]), np.random.default_rng(0)
+    assert musicality.groove_consistency(same) == 1 and musicality.repetition(same) == 1
+    free = Score(same.bars, 0, [Note(LANE["lead"], int(at), 1, int(random.integers(50, 80))) for at in random.choice(128, 40, replace=False)])
+    assert musicality.groove_consistency(free) < 0.75 and musicality.repetition(free) < 0.2
+
+
+def test_polyphony_and_range():
+    piece = tune([60])
+    piece.notes += tune([48], lane="bass").notes
+    row = musicality.measures(piece)
+    assert row["notes at once"] == 2 and row["range (semitones, 5 to 95 %)"] == 12 and row["onsets a beat"] == 1
+
+
+def test_endings():
+    piece = tune([60])
+    assert musicality.ending(piece) == {"ends on the tonic": True, "the last notes are held": True, "begins in its first beat": True}
+    piece.tonic, piece.notes = 2, [note._replace(start=note.start + 6) for note in piece.notes if note.start < 100]
+    assert musicality.ending(piece) == {"ends on the tonic": False, "the last notes are held": False, "begins in its first beat": False}
+
+
+def test_a_copy_is_found_in_any_key(tmp_path):
+    original = score.encode(tune([60, 64, 67, 62, 65, 69, 71], 12))
+    other = score.encode(tune([61, 60, 66, 70, 63], 12))
+    np.savez(tmp_path / "corpus.npz", codes=np.concatenate([other, original], 1), offsets=[0, other.shape[1], other.shape[1] + original.shape[1]])
+    piece = tune([60, 64, 67, 62, 65, 69, 71], 12)
+    piece.tonic, piece.notes = 3, [note._replace(pitch=note.pitch + 3 + (20 <= note.start < 22)) for note in piece.notes]  # bar 1 differs
+    assert musicality.longest_copy([score.encode(piece), score.encode(tune([55, 50], 12))], tmp_path / "corpus.npz") == [10, 0]

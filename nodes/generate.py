@@ -8,8 +8,8 @@ from comfy_api.latest import io, ui
 from ..lara_core.codec import MAX_SECONDS, Request
 from ..lara_core.codec.score import METRES
 from . import models
-from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress, audio_of, cancellable, measured_for_page, one_thread,
-                     sounds_of)
+from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress, audio_of, cancellable, chosen, measured_for_page,
+                     one_thread, sounds_of)
 
 KEYS = ("C", "C# / Db", "D", "D# / Eb", "E", "F", "F# / Gb", "G", "G# / Ab", "A", "A# / Bb", "B")  # by pitch class
 ANY = "any"
@@ -72,7 +72,8 @@ class GenerateMusic(io.ComfyNode):
         from ..lara_core.sampling import Sampling
 
         model = model or models.load()
-        request = Request(seconds, tempo or None, metre, None if key == ANY else KEYS.index(key), seed)
+        tonic = None if chosen("key", key, (ANY, *KEYS)) == ANY else KEYS.index(key)
+        request = Request(seconds, tempo or None, chosen("metre", metre, list(METRES)), tonic, seed)
         strengths = (1.0, 1.0) if draft else (text_strength, emotion_strength)
         sampling = Sampling(temperature, text_strength=strengths[0], emotion_strength=strengths[1])
         lara, before = model.ready(), {}
@@ -139,8 +140,8 @@ class RegenerateSegment(io.ComfyNode):
             raise ValueError(f"take is {take}; this piece has {len(piece)}: choose 1 to {len(piece)}.")
         earlier = piece[take - 1].take
         starts = [segment["start_seconds"] for segment in earlier.segments]
-        if from_second >= earlier.request.seconds:
-            raise ValueError(f"from_second is {from_second:g}; the piece ends at {earlier.request.seconds:g} s: choose an earlier moment.")
+        if not 0 <= from_second < earlier.request.seconds:
+            raise ValueError(f"from_second is {from_second:g}; choose a moment before the end of the piece at {earlier.request.seconds:g} s.")
         first = max(index for index, start in enumerate(starts) if start <= from_second + 1e-6)
         kept = [segment.codes for segment in piece[take - 1].segments[:first]]
         seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}

@@ -13,11 +13,12 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from .common import CATEGORY, LaraModel
+from .common import CATEGORY, LaraModel, chosen
 
 EMBEDDED = "embedded"  # as lara_core.pipeline.EMBEDDED, which would import torch
 AUTOMATIC = "automatic"
 LARGE_BYTES = 400e6  # from here on a graphics card is worth its memory
+DEVICES = (AUTOMATIC, "cpu", "gpu")
 PRECISIONS = ("float32", "bfloat16", "float16")  # of the decoder: torch's names
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ def load(model: str = EMBEDDED, device: str = AUTOMATIC, soundfont: str = AUTOMA
 
     from ..lara_core.pipeline import find_model
 
+    chosen("device", device, DEVICES), chosen("precision", precision, (AUTOMATIC, *PRECISIONS))
     folder = find_model(model, [Path(folder) for folder in folder_paths.get_folder_paths("lara")])
     fonts = installed_soundfonts()
     if soundfont != AUTOMATIC and soundfont not in fonts:
@@ -123,7 +125,7 @@ class LoadModel(io.ComfyNode):
             description="A model other than the embedded one, another device or another SoundFont. Without this node the embedded model plays.",
             inputs=[io.Combo.Input("model", options=list(installed_models()), default=EMBEDDED,
                                    tooltip="Folders in models/lara: LARA models, and MusicGen checkpoints in the layout of transformers."),
-                    io.Combo.Input("device", options=[AUTOMATIC, "cpu", "gpu"], default=AUTOMATIC,
+                    io.Combo.Input("device", options=list(DEVICES), default=AUTOMATIC,
                                    tooltip="Automatic: small models on the CPU, where they are quick; large ones on the graphics card."),
                     io.Combo.Input("soundfont", options=[AUTOMATIC, *installed_soundfonts()], default=AUTOMATIC,
                                    tooltip="The instruments, an .sf2 file in models/lara. Only for models that write scores."),

@@ -6,16 +6,19 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { ValueElement } from "./element.js";
+import { say, speak } from "./texts.js";
 import { Timeline } from "./timeline.js";
 import { VAPad } from "./va_pad.js";
 
 const KEEP_UP_MS = 500; // ComfyUI has no event for a changed link or number that both its canvases send
 const NOTHING_MEASURED = [];
+const COLORS = { LARA_MODEL: "#b39ddb", LARA_EMOTION: "#f2a541", LARA_PIECE: "#4db6ac", "LARA_PIECE,AUDIO": "#4db6ac" }; // of sockets and links
 
 app.registerExtension({
   name: "lara-gen.widgets",
 
   async getCustomWidgets() {
+    await speak(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
     const words = await (await fetch(new URL("./presets.json", import.meta.url))).json();
     return {
       LARA_VA: (node, name, spec) => addWidget(node, name, spec, new VAPad(spec[1].default, words), { minWidth: 260, minHeight: 300 }),
@@ -24,8 +27,10 @@ app.registerExtension({
   },
 
   setup() {
+    colorNodes2();
     setInterval(keepUp, KEEP_UP_MS);
     api.addEventListener("executed", () => setTimeout(keepUp)); // after ComfyUI has stored the output
+    api.addEventListener("executed", ({ detail }) => offerReport(detail));
     document.addEventListener("play", (event) => followPlayer(event.target), true); // media events do not bubble
   },
 });
@@ -70,6 +75,7 @@ function leaveToCanvas(element) {
 // ---- what the graph knows --------------------------------------------------------------------------------------------------
 
 function keepUp() {
+  for (const colors of [app.canvas?.default_connection_color_byType, app.canvas?.constructor.link_type_colors]) Object.assign(colors ?? {}, COLORS);
   for (const [node, element] of elements(app.graph)) {
     if (!element.isConnected) show(node, element);
     if (element instanceof Timeline) element.context = contextOf(node);
@@ -129,4 +135,29 @@ function followPlayer(audio) {
     const plays = downstream(node).some((other) => String(other.id) === id || other.widgets?.some((widget) => widget.element?.contains(audio)));
     if (plays) element.follow?.(audio);
   }
+}
+
+// ---- sockets and reports ---------------------------------------------------------------------------------------------------
+
+/** Nodes 2.0 take the colour of a socket from a CSS variable; the canvas is given it in keepUp, for a change of theme takes it away. */
+function colorNodes2() {
+  const style = document.createElement("style"), types = Object.entries(COLORS).filter(([type]) => !type.includes(","));
+  style.textContent = `:root { ${types.map(([type, color]) => `--color-datatype-${type}: ${color};`).join(" ")} }`;
+  document.head.append(style);
+}
+
+/** A button on a node that has saved a report opens it; ComfyUI itself only downloads HTML. */
+function offerReport({ node: id, output }) {
+  const report = output?.lara_report?.[0], node = report && app.graph.getNodeById(id);
+  if (!node) return;
+  const name = say("Open report");
+  const button = node.widgets.find((widget) => widget.name === name) ?? node.addWidget("button", name, null, () => {}, { serialize: false });
+  button.serialize = false;
+  button.callback = () => openReport(report);
+}
+
+async function openReport(report) {
+  const page = window.open("", "_blank"); // at once, or the browser would block it
+  const html = await (await api.fetchApi(`/view?${new URLSearchParams(report)}`)).text();
+  if (page) page.location = URL.createObjectURL(new Blob([html], { type: "text/html" }));
 }

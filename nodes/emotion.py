@@ -36,7 +36,7 @@ class EmotionVA(io.ComfyNode):
         return io.Schema(
             node_id="LARAEmotionVA", display_name="Emotion VA", category=CATEGORY,
             description="One emotion for the whole piece: a point on the plane of valence (unpleasant to pleasant) and arousal (calm to intense).",
-            inputs=[io.Custom("LARA_VA").Input("va", tooltip="Drag the point, or use the arrow keys.", extra_dict={"default": DEFAULT_POINT})],
+            inputs=[io.Custom("LARA_VA").Input("va", extra_dict={"default": DEFAULT_POINT})],
             outputs=[LaraEmotion.Output(display_name="emotion")])
 
     @classmethod
@@ -50,8 +50,7 @@ class EmotionCurve(io.ComfyNode):
         return io.Schema(
             node_id="LARAEmotionCurve", display_name="Emotion Curve", category=CATEGORY,
             description="Valence and arousal over time. Drawn over the whole length, so that a new length keeps the shape.",
-            inputs=[io.Custom("LARA_CURVE").Input("curve", tooltip="Double-click to add a point, drag to move it.",
-                                                  extra_dict={"default": DEFAULT_CURVE})],
+            inputs=[io.Custom("LARA_CURVE").Input("curve", extra_dict={"default": DEFAULT_CURVE})],
             outputs=[LaraEmotion.Output(display_name="emotion")])
 
     @classmethod

@@ -10,6 +10,7 @@ import { say, speak } from "./texts.js";
 import { Timeline } from "./timeline.js";
 import { VAPad } from "./va_pad.js";
 
+const BUTTON_HEIGHT = 24;
 const KEEP_UP_MS = 500; // ComfyUI has no event for a changed link or number that both its canvases send
 const NOTHING_MEASURED = [];
 const COLORS = { LARA_MODEL: "#b39ddb", LARA_EMOTION: "#f2a541", LARA_PIECE: "#4db6ac", "LARA_PIECE,AUDIO": "#4db6ac" }; // of sockets and links
@@ -151,8 +152,12 @@ function offerReport({ node: id, output }) {
   const report = output?.lara_report?.[0], node = report && app.graph.getNodeById(id);
   if (!node) return;
   const name = say("Open report");
-  const button = node.widgets.find((widget) => widget.name === name) ?? node.addWidget("button", name, null, () => {}, { serialize: false });
-  button.serialize = false;
+  let button = node.widgets.find((widget) => widget.name === name);
+  if (!button) {
+    button = node.addWidget("button", name, null, () => {}, { serialize: false });
+    button.serialize = false; // older versions look here
+    node.setSize([node.size[0], node.size[1] + BUTTON_HEIGHT]); // the picture keeps its room
+  }
   button.callback = () => openReport(report);
 }
 

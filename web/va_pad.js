@@ -191,7 +191,14 @@ export class VAPad extends ValueElement {
     setAttributes(this.handle, { transform: `translate(${x} ${y})` });
     const near = this.root.querySelector(".near");
     near.textContent = say(word);
-    setAttributes(near, { y: arousal > 0.85 ? 22 : -13 });
+    const low = arousal > 0.85, top = y + (low ? 10 : -24), half = width(near.textContent) / 2 + 6;
+    setAttributes(near, { y: low ? 22 : -13 });
+    const box = { left: x - half, right: x + half, top, bottom: top + WORD_HEIGHT + 4 };
+    for (const text of this.root.querySelectorAll(".words text")) {
+      const across = Number(text.getAttribute("x")), base = Number(text.getAttribute("y")), half = width(text.textContent) / 2;
+      const under = overlap(box, { left: across - half, right: across + half, top: base - WORD_HEIGHT + 2, bottom: base });
+      setAttributes(text, { class: under ? "under" : "" }); // the mood's own word stands there
+    }
     setAttributes(this.root.querySelector(".guide.valence"), { d: `M${cx} ${y}H${x}` });
     setAttributes(this.root.querySelector(".guide.arousal"), { d: `M${x} ${cy}V${y}` });
   }

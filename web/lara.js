@@ -15,12 +15,13 @@ const KEEP_UP_MS = 500; // ComfyUI has no event for a changed link or number tha
 const NOTHING_MEASURED = [];
 const COLORS = { LARA_MODEL: "#b39ddb", LARA_EMOTION: "#f2a541", LARA_PIECE: "#4db6ac", "LARA_PIECE,AUDIO": "#4db6ac" }; // of sockets and links
 
+// Here and not in getCustomWidgets, for which ComfyUI does not wait: a graph that is opened early would lose its values.
+const [words] = await Promise.all([fetch(new URL("./presets.json", import.meta.url)).then((answer) => answer.json()), speak(locale())]);
+
 app.registerExtension({
   name: "lara-gen.widgets",
 
-  async getCustomWidgets() {
-    await speak(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
-    const words = await (await fetch(new URL("./presets.json", import.meta.url))).json();
+  getCustomWidgets() {
     return {
       LARA_VA: (node, name, spec) => addWidget(node, name, spec, new VAPad(spec[1].default, words), { minWidth: 260, minHeight: 300 }),
       LARA_CURVE: (node, name, spec) => addWidget(node, name, spec, new Timeline(spec[1].default, words), { minWidth: 420, minHeight: 320 }),
@@ -51,6 +52,11 @@ function addWidget(node, name, [type], element, { minWidth, minHeight }) {
     app.canvas?.emitAfterChange?.();
   });
   return { widget, minWidth, minHeight };
+}
+
+/** The language of the page, as the user chose it. */
+function locale() {
+  return app.extensionManager?.setting.get("Comfy.Locale") ?? navigator.language;
 }
 
 /** Wheel and middle button move the canvas under the widget, as they do elsewhere. */

@@ -3,6 +3,7 @@ the page queues is what the other tests run. Pictures of it come into out/comfyu
 
 import json
 import shutil
+import time
 
 import comfy_workflows
 import pytest
@@ -25,10 +26,14 @@ def page(server):
         page = browser.new_page(viewport={"width": 1600, "height": 900})
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.goto(server.url, timeout=START_MS)
-        page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=START_MS)
+        open_page(page, server)
         yield page
         browser.close()
+
+
+def open_page(page, server):
+    page.goto(server.url, timeout=START_MS)
+    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=START_MS)
 
 
 @pytest.fixture(params=["canvas", "Nodes 2.0"])
@@ -100,6 +105,16 @@ def test_sockets_have_colours_of_their_own(drawn):
             return kinds.map((kind) => [app.canvas.default_connection_color_byType[kind], style.getPropertyValue(`--color-datatype-${kind}`).trim()]);
         }""")
         assert all(canvas == nodes and canvas for canvas, nodes in colours) and len({canvas for canvas, _ in colours}) == 3
+
+
+def test_a_graph_that_is_opened_at_once_keeps_its_values(page, server, object_info):
+    """ComfyUI shows the graph of the last session as soon as it can, even where what the widgets need comes late."""
+    other = page.context.browser.new_page()
+    other.route("**/extensions/lara-gen/*.json", lambda route: (time.sleep(1), route.continue_()))
+    open_page(other, server)
+    workflow = load(other, "Emotion arc")
+    assert queued(other) == comfy_workflows.api_format(workflow, object_info)
+    other.close()
 
 
 def test_a_saved_report_can_be_opened(drawn):

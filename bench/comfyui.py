@@ -31,7 +31,7 @@ SOUND = """async ([template, seed]) => {
     const music = app.graph.nodes.find((node) => node.type === "LARAGenerateMusic");
     music.widgets.find((widget) => widget.name === "seed").value = seed;
     await app.queuePrompt(0);
-    for (;;) {
+    while (performance.now() - began < 120000) {
         const file = app.nodeOutputs?.[music.id]?.audio?.[0];
         if (file) {
             const player = new Audio(`/view?${new URLSearchParams(file)}`);
@@ -40,6 +40,7 @@ SOUND = """async ([template, seed]) => {
         }
         await new Promise((done) => setTimeout(done, 20));
     }
+    throw new Error("no sound came");
 }"""
 
 ADD = """async (text) => {

@@ -155,8 +155,8 @@ export class Timeline extends ValueElement {
 
   drag(event) {
     const at = place(event, this.svg), grabbed = this.grabbed;
-    this.hover(at);
-    if (!grabbed) return;
+    this.pointer = at; // drawn with the points, where they move
+    if (!grabbed) return this.hover(at);
     grabbed.moved ||= Math.hypot(at.x - grabbed.start.x, at.y - grabbed.start.y) > CLICK_PIXELS;
     if (!grabbed.marquee) {
       const speed = event.shiftKey && grabbed.moved ? FINE_DRAG : 1;
@@ -164,7 +164,7 @@ export class Timeline extends ValueElement {
       grabbed.dy += (at.y - grabbed.at.y) * speed;
     }
     grabbed.at = at;
-    if (!grabbed.moved) return;
+    if (!grabbed.moved) return this.hover(at);
     if (!grabbed.marquee) return this.dragPoints(grabbed, event.altKey ? null : this.step);
     this.lanes.drawMarquee(grabbed.start, at);
     this.select([...(grabbed.extend ? grabbed.before : []), ...this.lanes.within(this.curve, grabbed.start, at)]);
@@ -343,12 +343,13 @@ export class Timeline extends ValueElement {
   // ---- picture -----------------------------------------------------------------------------------------------------------
 
   resized() {
+    this.hasRoom = this.lanes.measure(); // not at every drawing: asking for a size makes the browser lay out the page at once
     this.draw();
   }
 
   draw() {
     const { curve, axis, selection, cursor } = this;
-    if (this.lanes.measure()) {
+    if (this.hasRoom) {
       this.lanes.draw({ curve, axis, selection, cursor, view: [this.from, this.to], bars: this.snap === "bars", measured: this.given.measured });
       this.hover(this.pointer);
     }
@@ -379,7 +380,7 @@ export class Timeline extends ValueElement {
   hover(at) {
     this.pointer = at;
     const readout = this.root.querySelector(".readout");
-    if (!at || !this.lanes.width) {
+    if (!at || !this.hasRoom) {
       this.lanes.drawHover(this.curve, null);
       readout.textContent = say(this.selection.size > 1 ? "{n} points selected" : "Double-click adds a point", { n: this.selection.size });
       return;

@@ -126,8 +126,10 @@ def main() -> None:
     for name, key, digits, unit, wanted in (
             ("Load template to 30 s of sound, first run", "cold", 1, "s", "< 20 s"), ("the same, later runs", "warm", 1, "s", "< 20 s"),
             ("Import of the nodes, by ComfyUI's log", "import", 1, "s", "< 1.5 s"),
-            ("Dragging among 50 points, canvas: work for a frame", "work False", 1, "ms", "<= 20 ms"), ("frames a second", "frames False", 0, "", ">= 50"),
-            ("Dragging among 50 points, Nodes 2.0: work for a frame", "work True", 1, "ms", "<= 20 ms"), ("frames a second", "frames True", 0, "", ">= 50")):
+            ("Dragging among 50 points, canvas: work for a frame", "work False", 1, "ms", "<= 20 ms"),
+            ("frames a second", "frames False", 0, "", ">= 50"),
+            ("Dragging among 50 points, Nodes 2.0: work for a frame", "work True", 1, "ms", "<= 20 ms"),
+            ("frames a second", "frames True", 0, "", ">= 50")):
         print(f"| {name} | {spread([run[key] for run in runs], digits)} {unit} | {wanted} |")
 
 

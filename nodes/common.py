@@ -136,7 +136,8 @@ def place_to_save(filename_prefix: str) -> tuple[Path, str, int, str]:
     root = Path(folder_paths.get_output_directory()).resolve()
     wanted = (root / filename_prefix).resolve()
     if root not in wanted.parents:
-        raise ValueError(f"filename_prefix is {filename_prefix!r:.80}; give a folder and the beginning of a name within ComfyUI's output folder, such as audio/LARA.")
+        raise ValueError(f"filename_prefix is {filename_prefix!r:.80}; give a folder and the beginning of a name within ComfyUI's output folder, "
+                         "such as audio/LARA.")
     folder, name, number, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
     return Path(folder), name, number, subfolder
 

@@ -23,7 +23,7 @@ import torch
 from .affect import Curve
 from .audio import Audio
 from .checkpoint import list_models, load_model
-from .codec import Request, load_codec
+from .codec import Plan, Request, load_codec
 from .conditioning import Conditioning
 from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
@@ -71,26 +71,37 @@ class Lara:
 
     @classmethod
     def load(cls, model: str | Path = EMBEDDED, device: str = "cpu", soundfont: str | Path | None = None,
-             folders: Sequence[Path] = ()) -> "Lara":
+             folders: Sequence[Path] = (), dtype: torch.dtype = torch.float32) -> "Lara":
         """Load a model by the name of its folder in `folders` or among those shipped, or by its path.
 
-        soundfont: an .sf2 file for score models; None finds one. Raises ValueError or FileNotFoundError in one sentence.
+        soundfont: an .sf2 file for score models; None finds one. dtype: of the decoder's weights and arithmetic; codec and text
+        encoder stay as they are. Raises ValueError or FileNotFoundError in one sentence.
         """
         folder = find_model(model, folders)
-        decoder, config = load_model(folder, device)
+        decoder, config = load_model(folder, device, dtype)
         return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder))
 
     def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
                kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None,
-               on_progress: Callable[[float], None] | None = None, memo: "SegmentMemo | None" = None) -> "Take":
+               on_progress: Callable[[float], None] | None = None, memo: "SegmentMemo | None" = None,
+               begin: np.ndarray | None = None) -> "Take":
         """Begin a piece; iterate over the Take to generate it.
 
         curve: None leaves the emotion to the model. kept: codes of the first segments, which are used as they are, so that a
         piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
         after every frame and may raise to cancel. memo: segments that it has met with the same past, emotion and seed are not
-        sampled again.
+        sampled again. begin: codes [K,F] of the first frames, as `after` gives them.
         """
-        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo)
+        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo, begin)
+
+    def after(self, sound: Audio, curve: Curve | None, request: Request) -> tuple[Request, Curve | None, np.ndarray]:
+        """What makes a piece that begins with any sound and goes on for request.seconds more: its Request, its Curve, and the codes
+        [K,F] to begin with. curve: of what is added. Raises ValueError in one sentence where the codec cannot read sound."""
+        begin = self.codec.encode(sound)
+        whole = replace(request, seconds=sound.seconds + request.seconds)
+        if curve is not None:
+            curve = joined(None, sound.seconds, None, curve, request.seconds, None if request.tempo is None else request.beats_at)
+        return whole, curve, begin
 
     def generate(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(), **options) -> tuple[Audio, "Take"]:
         """The whole piece at once -> its audio, exactly request.seconds long, and the finished Take."""
@@ -260,9 +271,9 @@ class Take:
     """One piece being made: iterate once for its segments. Afterwards `session` and `record()` tell what was made."""
 
     def __init__(self, lara: Lara, prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
-                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None):
+                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None, begin: np.ndarray | None):
         self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
-        self.kept, self.seeds, self.memo, self.on_progress = kept, seeds, memo, on_progress
+        self.kept, self.seeds, self.memo, self.on_progress, self.begin = kept, seeds, memo, on_progress, begin
         self.session = lara.codec.session(request)
         self.segments: list[dict] = []
 
@@ -283,8 +294,8 @@ class Take:
         """Segments without their samples, and what renders them."""
         text, text_mask = self.lara.text_encoder.encode([self.prompt])
         no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
-        past_codes, past_emotion = np.zeros((self.lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
-        plan = self.session.plan()
+        past_codes, past_emotion, frames = np.zeros((self.lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32), 0
+        plan = self._plan(0)
         while plan is not None:
             index, start = len(self.segments), self.session.position_seconds
             seed = self.seeds.get(index, segment_seed(self.request.seed, index))
@@ -304,9 +315,18 @@ class Take:
             render = self.session.push(codes)
             seconds = self.session.position_seconds - start
             self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
-            past_codes = np.concatenate([context, codes], axis=1)
-            plan = self.session.plan()
+            past_codes, frames = np.concatenate([context, codes], axis=1), frames + codes.shape[1]
+            plan = self._plan(frames)
             yield Segment(index, start, seconds, seed, codes, emotion, no_samples, plan is None), render
+
+    def _plan(self, frames: int) -> Plan | None:
+        """The session's next segment, `frames` after the first, with what the piece begins with."""
+        plan = self.session.plan()
+        if plan is None or self.begin is None or frames >= self.begin.shape[1]:
+            return plan
+        given, forced = self.begin[:, frames:frames + plan.frames], plan.forced.copy()
+        forced[:, :given.shape[1]] = given
+        return replace(plan, forced=forced)
 
     def _emotion(self, plan) -> np.ndarray:
         if self.curve is None:
@@ -346,21 +366,8 @@ class Take:
                           tonic=getattr(self.session, "tonic", self.request.tonic))
         kept = [unpack_codes(segment["codes"]) for segment in self.segments[:-1]]
         if curve is not None or self.curve is not None:
-            curve = self._joined(curve, seconds, request)
+            curve = joined(self.curve, self.request.seconds, self.beats_at, curve, seconds, None if request.tempo is None else request.beats_at)
         return request, curve, kept, {index: segment["seed"] for index, segment in enumerate(self.segments[:-1])}
-
-    def _joined(self, curve: Curve | None, seconds: float, request: Request) -> Curve:
-        """This piece's curve and then another, as one in seconds. Where one of them is missing, the other holds."""
-        length, steps = self.request.seconds, 2  # points a second
-        before = np.linspace(0, length, math.ceil(length * steps) + 1)
-        after = np.linspace(0, seconds, math.ceil(seconds * steps) + 1)
-        old = None if self.curve is None else self.curve.at(before, length, self.beats_at)
-        new = None if curve is None else curve.at(after, seconds, None if request.tempo is None else request.beats_at)
-        old = np.tile(new[0], (len(before), 1)) if old is None else old
-        new = np.tile(old[-1], (len(after), 1)) if new is None else new
-        times = np.concatenate([before, length + 1e-3 + after])
-        points = np.column_stack([times, np.concatenate([old, new])]).tolist()
-        return Curve(tuple(map(tuple, points)), "seconds", "linear")
 
     def record(self) -> dict:
         """Everything needed to make the piece again, as JSON values; codes of every segment are in it."""
@@ -369,6 +376,21 @@ class Take:
                 "soundfont": None if font is None else {"name": font.name, "digest": font.digest},
                 "prompt": self.prompt, "curve": None if self.curve is None else json.loads(self.curve.to_json()),
                 "request": asdict(self.request), "sampling": asdict(self.sampling), "segments": self.segments}
+
+
+def joined(first: Curve | None, first_seconds: float, first_beats, second: Curve | None, second_seconds: float, second_beats) -> Curve:
+    """Two curves one after the other, as one in seconds. Where one of them is None, the other holds; both None is an error. beats:
+    seconds -> beats, as `Curve.at` needs it."""
+    steps = 2  # points a second
+    before = np.linspace(0, first_seconds, math.ceil(first_seconds * steps) + 1)
+    after = np.linspace(0, second_seconds, math.ceil(second_seconds * steps) + 1)
+    old = None if first is None else first.at(before, first_seconds, first_beats)
+    new = None if second is None else second.at(after, second_seconds, second_beats)
+    old = np.tile(new[0], (len(before), 1)) if old is None else old
+    new = np.tile(old[-1], (len(after), 1)) if new is None else new
+    times = np.concatenate([before, first_seconds + 1e-3 + after])
+    points = np.column_stack([times, np.concatenate([old, new])]).tolist()
+    return Curve(tuple(map(tuple, points)), "seconds", "linear")
 
 
 def segment_seed(seed: int, index: int) -> int:

@@ -62,6 +62,13 @@ class Made:
             return None
 
 
+def chosen(name: str, value, options: Sequence[str]) -> str:
+    """The value of a list to choose from, which ComfyUI does not check. Raises ValueError in one sentence."""
+    if value not in options:
+        raise ValueError(f"{name} is {value!r:.60}; choose one of: {', '.join(options)}.")
+    return value
+
+
 # ---- sound and pictures --------------------------------------------------------------------------------------------
 
 
@@ -118,6 +125,21 @@ def measured_for_page(scores: Sequence["Score"]) -> dict:
         tracks.append({"times": score.track.times_seconds[music].round(3).tolist(), "valence": values[:, 0].tolist(),
                        "arousal": values[:, 1].tolist(), "seconds": round(score.seconds, 3)})
     return {"lara_measured": tracks}
+
+
+def place_to_save(filename_prefix: str) -> tuple[Path, str, int, str]:
+    """Folder within ComfyUI's output folder (it exists then), name, next free number, and the folder's name for ComfyUI's page.
+
+    Raises ValueError for a place outside of it."""
+    import folder_paths
+
+    root = Path(folder_paths.get_output_directory()).resolve()
+    wanted = (root / filename_prefix).resolve()
+    if root not in wanted.parents:
+        raise ValueError(f"filename_prefix is {filename_prefix!r:.80}; give a folder and the beginning of a name within ComfyUI's output folder, "
+                         "such as audio/LARA.")
+    folder, name, number, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
+    return Path(folder), name, number, subfolder
 
 
 # ---- while it runs -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from .common import CATEGORY, LaraEmotion, LaraPiece, Progress, cancellable
+from .common import CATEGORY, LaraEmotion, LaraPiece, Progress, cancellable, chosen, place_to_save
 
 PROJECT, FOLDER = ".dawproject", "folder: WAV, MIDI, .dawproject"
 
@@ -29,11 +29,12 @@ class DAWExport(io.ComfyNode):
 
     @classmethod
     def execute(cls, piece, files, at, filename_prefix):
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
+        ending = {PROJECT: PROJECT, FOLDER: ""}[chosen("files", files, (PROJECT, FOLDER))]
+        folder, name, number, _ = place_to_save(filename_prefix)
         progress, written = Progress(len(piece)), []
-        for number, made in enumerate(piece):
-            progress.of_part(number)(0.0)
-            to = Path(folder) / (f"{name}_{counter + number:05}_" + (PROJECT if files == PROJECT else ""))
+        for part, made in enumerate(piece):
+            progress.of_part(part)(0.0)
+            to = folder / f"{name}_{number + part:05}_{ending}"
             written += cancellable(lambda: exported(made, to, at))
         return io.NodeOutput("\n".join(map(str, written)))
 

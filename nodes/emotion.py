@@ -9,13 +9,14 @@ import numpy as np
 from comfy_api.latest import io
 
 from ..lara_core.affect import EMOTIONS, PRESETS, Curve
-from .common import CATEGORY, LaraEmotion
+from .common import CATEGORY, LaraEmotion, chosen
 
 STAYS = "(stays)"
 DEFAULT_POINT = '{"valence": 0.5, "arousal": 0.2}'
 DEFAULT_CURVE = ('{"unit": "normalized", "interpolation": "smooth", "points": [{"t": 0, "valence": 0.4, "arousal": -0.6}, '
                  '{"t": 0.6, "valence": -0.5, "arousal": 0.6}, {"t": 1, "valence": 0.6, "arousal": -0.3}]}')
 MAX_FRAMES = 100_000
+CoreCurve, CURVE_SAMPLES = io.Custom("CURVE"), 257  # ComfyUI has this type from 0.19 on
 
 
 def curve_of_point(text) -> Curve:
@@ -35,7 +36,7 @@ class EmotionVA(io.ComfyNode):
         return io.Schema(
             node_id="LARAEmotionVA", display_name="Emotion VA", category=CATEGORY,
             description="One emotion for the whole piece: a point on the plane of valence (unpleasant to pleasant) and arousal (calm to intense).",
-            inputs=[io.Custom("LARA_VA").Input("va", tooltip="Drag the point, or use the arrow keys.", extra_dict={"default": DEFAULT_POINT})],
+            inputs=[io.Custom("LARA_VA").Input("va", extra_dict={"default": DEFAULT_POINT})],
             outputs=[LaraEmotion.Output(display_name="emotion")])
 
     @classmethod
@@ -49,8 +50,7 @@ class EmotionCurve(io.ComfyNode):
         return io.Schema(
             node_id="LARAEmotionCurve", display_name="Emotion Curve", category=CATEGORY,
             description="Valence and arousal over time. Drawn over the whole length, so that a new length keeps the shape.",
-            inputs=[io.Custom("LARA_CURVE").Input("curve", tooltip="Double-click to add a point, drag to move it.",
-                                                  extra_dict={"default": DEFAULT_CURVE})],
+            inputs=[io.Custom("LARA_CURVE").Input("curve", extra_dict={"default": DEFAULT_CURVE})],
             outputs=[LaraEmotion.Output(display_name="emotion")])
 
     @classmethod
@@ -68,7 +68,7 @@ class EmotionPreset(io.ComfyNode):
 
     @classmethod
     def execute(cls, preset):
-        return io.NodeOutput(PRESETS[preset])
+        return io.NodeOutput(PRESETS[chosen("preset", preset, list(PRESETS))])
 
 
 class NamedEmotion(io.ComfyNode):
@@ -119,9 +119,10 @@ class EmotionFromFloats(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="LARAEmotionFromFloats", display_name="Emotion from Floats", category=CATEGORY, is_input_list=True,
-            description="Lists of numbers from other nodes become an emotion curve over the whole length.",
-            inputs=[io.Float.Input("valence", force_input=True, tooltip="One number, or one for each frame; a list or a data list."),
-                    io.Float.Input("arousal", force_input=True, tooltip="As many as for valence, or another number of them."),
+            description="Lists of numbers, or curves, from other nodes become an emotion curve over the whole length.",
+            inputs=[io.MultiType.Input("valence", types=[io.Float, CoreCurve],
+                                       tooltip="One number, or one for each frame; a list or a data list. Or a CURVE of ComfyUI's Curve Editor."),
+                    io.MultiType.Input("arousal", types=[io.Float, CoreCurve], tooltip="As for valence; it may have another number of them."),
                     io.Float.Input("low", default=-1.0, min=-1e6, max=1e6, step=0.01, tooltip="The number that means unpleasant, or calm."),
                     io.Float.Input("high", default=1.0, min=-1e6, max=1e6, step=0.01, tooltip="The number that means pleasant, or intense.")],
             outputs=[LaraEmotion.Output(display_name="emotion")])
@@ -153,7 +154,9 @@ def scaled(values, name: str, low: float, high: float) -> list[float]:
 
 def _flattened(values) -> Iterable:
     for value in values:
-        if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0:
+        if hasattr(value, "interp_array"):  # a CURVE of ComfyUI
+            yield from value.interp_array(np.linspace(0, 1, CURVE_SAMPLES)).tolist()
+        elif isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0:
             yield from _flattened(value)
         else:
             yield value

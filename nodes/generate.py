@@ -8,7 +8,8 @@ from comfy_api.latest import io, ui
 from ..lara_core.codec import MAX_SECONDS, Request
 from ..lara_core.codec.score import METRES
 from . import models
-from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress, audio_of, cancellable, measured_for_page, one_thread)
+from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress, audio_of, cancellable, chosen, measured_for_page,
+                     one_thread, sounds_of)
 
 KEYS = ("C", "C# / Db", "D", "D# / Eb", "E", "F", "F# / Gb", "G", "G# / Ab", "A", "A# / Bb", "B")  # by pitch class
 ANY = "any"
@@ -59,8 +60,9 @@ class GenerateMusic(io.ComfyNode):
                                  tooltip="A quicker sketch: strengths of 1, and nothing is measured. The full piece has other notes."),
                 LaraModel.Input("model", optional=True, tooltip="Without it the embedded model plays."),
                 LaraEmotion.Input("emotion", optional=True, tooltip="Without it the model chooses."),
-                LaraPiece.Input("continue_from", optional=True,
-                                tooltip="Go on from the first take of this piece: seconds and emotion then are those of what is added."),
+                io.MultiType.Input("continue_from", types=[LaraPiece, io.Audio], optional=True,
+                                   tooltip="Go on from the first take of this piece, or with a MusicGen model from any audio: seconds and emotion "
+                                           "then are those of what is added."),
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
             outputs=[io.Audio.Output(display_name="audio", tooltip="All takes, as a batch."), LaraPiece.Output(display_name="piece")])
 
@@ -70,26 +72,31 @@ class GenerateMusic(io.ComfyNode):
         from ..lara_core.sampling import Sampling
 
         model = model or models.load()
-        request = Request(seconds, tempo or None, metre, None if key == ANY else KEYS.index(key), seed)
+        tonic = None if chosen("key", key, (ANY, *KEYS)) == ANY else KEYS.index(key)
+        request = Request(seconds, tempo or None, chosen("metre", metre, list(METRES)), tonic, seed)
         strengths = (1.0, 1.0) if draft else (text_strength, emotion_strength)
         sampling = Sampling(temperature, text_strength=strengths[0], emotion_strength=strengths[1])
-        kept, seeds = (), {}
-        if continue_from is not None:
+        lara, before = model.ready(), {}
+        if isinstance(continue_from, tuple):
             request, emotion, kept, seeds = continue_from[0].take.continued(seconds, emotion, seed)
+            before = {"kept": kept, "seeds": seeds}
+        elif continue_from is not None:
+            sound = sounds_of(continue_from)[0]
+            request, emotion, before["begin"] = cancellable(lambda: lara.after(sound, emotion, request))
         progress = Progress(takes)
-        piece = tuple(made(model, progress, n, prompt, emotion, dataclasses.replace(request, seed=seed + n), sampling, kept, seeds)
+        piece = tuple(made(model, progress, n, prompt, emotion, dataclasses.replace(request, seed=seed + n), sampling, **before)
                       for n in range(takes))
         return result(cls, piece, measure=not draft)
 
 
-def made(model, progress: Progress, part: int, *arguments) -> Made:
-    """One take, with its segments; arguments as Lara.stream takes them."""
+def made(model, progress: Progress, part: int, *arguments, **options) -> Made:
+    """One take, with its segments; arguments and options as Lara.stream takes them."""
     from ..lara_core.plot import EnvelopeMeter
 
     lara, segments, show, meter = model.ready(), [], progress.of_part(part), EnvelopeMeter()
     began = sketched = time.monotonic()
-    with one_thread():
-        take = lara.stream(*arguments, memo=model.memo, on_progress=show)
+    with one_thread(), models.memory_errors():
+        take = lara.stream(*arguments, memo=model.memo, on_progress=show, **options)
         for segment in take:
             segments.append(segment)
             meter.add(segment.samples)
@@ -133,11 +140,11 @@ class RegenerateSegment(io.ComfyNode):
             raise ValueError(f"take is {take}; this piece has {len(piece)}: choose 1 to {len(piece)}.")
         earlier = piece[take - 1].take
         starts = [segment["start_seconds"] for segment in earlier.segments]
-        if from_second >= earlier.request.seconds:
-            raise ValueError(f"from_second is {from_second:g}; the piece ends at {earlier.request.seconds:g} s: choose an earlier moment.")
+        if not 0 <= from_second < earlier.request.seconds:
+            raise ValueError(f"from_second is {from_second:g}; choose a moment before the end of the piece at {earlier.request.seconds:g} s.")
         first = max(index for index, start in enumerate(starts) if start <= from_second + 1e-6)
         kept = [segment.codes for segment in piece[take - 1].segments[:first]]
         seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}
         again = made(model or models.load(), Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
-                     earlier.sampling, kept, seeds)
+                     earlier.sampling, kept=kept, seeds=seeds)
         return result(cls, (again,))

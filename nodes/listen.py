@@ -1,10 +1,12 @@
 """Nodes that listen: AUDIO or a LARA_PIECE goes in; the emotion that is heard, and how closely it follows a request, come out."""
 
+import dataclasses
+import tempfile
 from pathlib import Path
 
 from comfy_api.latest import io, ui
 
-from .common import CATEGORY, LaraEmotion, LaraPiece, audio_of, cancellable, measured_for_page, picture, sounds_of
+from .common import CATEGORY, LaraEmotion, LaraPiece, audio_of, cancellable, measured_for_page, picture, place_to_save, sounds_of
 
 
 def as_markdown(table: str) -> str:
@@ -20,14 +22,18 @@ class ScoreEmotion(io.ComfyNode):
             description="What emotion is heard in a sound, over time, and how closely it follows what was asked for.",
             inputs=[io.Audio.Input("audio", tooltip="Music of any length and rate."),
                     io.Float.Input("tempo", default=120.0, min=30.0, max=300.0, step=0.1, tooltip="Beats a minute, for an emotion curve in beats."),
-                    LaraEmotion.Input("asked_for", optional=True, tooltip="The emotion to compare with.")],
+                    LaraEmotion.Input("asked_for", optional=True, tooltip="The emotion to compare with."),
+                    io.Boolean.Input("report", default=False, optional=True, label_on="HTML page", label_off="none",
+                                     tooltip="Save a page with all figures and pictures in it, to read or to send, in ComfyUI's output folder."),
+                    io.String.Input("filename_prefix", default="scores/LARA", optional=True,
+                                    tooltip="Of the page: folder and beginning of the name, within ComfyUI's output folder.")],
             outputs=[LaraEmotion.Output(display_name="heard", tooltip="The course of emotion that is heard, over the whole length."),
                      io.Image.Output(display_name="plot"), io.String.Output(display_name="text"),
                      io.Float.Output(display_name="valence"), io.Float.Output(display_name="arousal"),
                      io.Float.Output(display_name="adherence", tooltip="1 is exact, 0 is chance; NaN where nothing was asked for.")])
 
     @classmethod
-    def execute(cls, audio, tempo, asked_for=None):
+    def execute(cls, audio, tempo, asked_for=None, report=False, filename_prefix="scores/LARA"):
         from ..lara_core.pipeline import Lara
         from ..lara_core.report import Scored, in_words
 
@@ -35,19 +41,34 @@ class ScoreEmotion(io.ComfyNode):
         scores = [cancellable(lambda: Lara.score(sound, asked_for, tempo)) for sound in sounds]
         names = [f"sound {number}" if len(sounds) > 1 else "sound" for number in range(1, len(sounds) + 1)]
         asked = "" if asked_for is None else f"a curve of {len(asked_for.points)} points" if len(asked_for.points) > 1 else "a point"
-        text = as_markdown("\n\n".join(in_words(Scored(Path(name), score, asked_for, tempo, asked, remarks=score.remarks))
-                                       for name, score in zip(names, scores)))
+        scored = [Scored(Path(name), score, asked_for, tempo, asked, remarks=score.remarks) for name, score in zip(names, scores)]
         plots = [picture(sound, asked_for, score, name, curve_tempo=tempo) for name, sound, score in zip(names, sounds, scores)]
-        return cls.output(scores, plots, text)
+        saved = {"lara_report": [cancellable(lambda: save_page(scored, sounds, filename_prefix))]} if report else {}
+        return cls.output(scores, plots, as_markdown("\n\n".join(map(in_words, scored))), saved)
 
     @classmethod
-    def output(cls, scores, plots, text):
+    def output(cls, scores, plots, text, saved):
         import torch
 
         plot, first = torch.cat(plots), scores[0]
-        shown = ui.PreviewImage(plot, cls=cls).as_dict() | {"text": [text]} | measured_for_page(scores)
+        shown = ui.PreviewImage(plot, cls=cls).as_dict() | {"text": [text]} | measured_for_page(scores) | saved
         heard = first.curve() if first.track.is_music else None
         return io.NodeOutput(heard, plot, text, *map(float, first.track.point), first.adherence, ui=shown)
+
+
+def save_page(scored, sounds, filename_prefix: str) -> dict:
+    """Write the report of sounds into ComfyUI's output folder -> where it lies, as the page of ComfyUI asks for files."""
+    from ..lara_core.audio import save
+    from ..lara_core.report import write_html
+
+    folder, name, number, subfolder = place_to_save(filename_prefix)
+    page = folder / f"{name}_{number:05}_.html"
+    with tempfile.TemporaryDirectory() as sounding:
+        paths = [Path(sounding) / f"{one.path}.wav" for one in scored]
+        for path, sound in zip(paths, sounds):
+            save(path, sound)
+        write_html(page, [dataclasses.replace(one, path=path) for one, path in zip(scored, paths)], [])
+    return {"filename": page.name, "subfolder": subfolder, "type": "output"}
 
 
 class RankTakes(io.ComfyNode):

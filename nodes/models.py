@@ -3,19 +3,23 @@
 Models lie in models/lara of ComfyUI, or in a `lara` folder of extra_model_paths.yaml; the embedded one lies in the pack.
 """
 
+import contextlib
 import functools
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
 
-from .common import CATEGORY, LaraModel
+from .common import CATEGORY, LaraModel, chosen
 
 EMBEDDED = "embedded"  # as lara_core.pipeline.EMBEDDED, which would import torch
 AUTOMATIC = "automatic"
 LARGE_BYTES = 400e6  # from here on a graphics card is worth its memory
+DEVICES = (AUTOMATIC, "cpu", "gpu")
+PRECISIONS = ("float32", "bfloat16", "float16")  # of the decoder: torch's names
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +64,31 @@ class Loaded:
         """The Lara, with its weights where they are computed with."""
         import comfy.model_management
 
-        comfy.model_management.load_models_gpu([self._patcher])
-        self._lara.prepare()
+        with memory_errors():
+            comfy.model_management.load_models_gpu([self._patcher])
+            self._lara.prepare()
         return self._lara
 
 
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Where a graphics card's memory runs out, all models leave it, and what is raised says what to do."""
+    import comfy.model_management
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        comfy.model_management.unload_all_models()
+        raise RuntimeError("The graphics card has not enough free memory for this model; in Load LARA Model choose the precision bfloat16 or the "
+                           "device cpu, or close what else uses the card.") from error
+
+
 @functools.lru_cache(maxsize=2)
-def _loaded(folder: Path, device, soundfont: Path | None, _stamp: tuple) -> Loaded:
+def _loaded(folder: Path, device, dtype, soundfont: Path | None, _stamp: tuple) -> Loaded:
     from ..lara_core.pipeline import Lara
 
-    return Loaded(Lara.load(folder, soundfont=soundfont), device)
+    return Loaded(Lara.load(folder, soundfont=soundfont, dtype=dtype), device)
 
 
 def stamp(folder: Path) -> tuple:
@@ -78,13 +97,14 @@ def stamp(folder: Path) -> tuple:
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
-def load(model: str = EMBEDDED, device: str = AUTOMATIC, soundfont: str = AUTOMATIC) -> Loaded:
+def load(model: str = EMBEDDED, device: str = AUTOMATIC, soundfont: str = AUTOMATIC, precision: str = AUTOMATIC) -> Loaded:
     """Raises ValueError or OSError in one sentence."""
     import comfy.model_management
     import torch
 
     from ..lara_core.pipeline import find_model
 
+    chosen("device", device, DEVICES), chosen("precision", precision, (AUTOMATIC, *PRECISIONS))
     folder = find_model(model, [Path(folder) for folder in folder_paths.get_folder_paths("lara")])
     fonts = installed_soundfonts()
     if soundfont != AUTOMATIC and soundfont not in fonts:
@@ -92,7 +112,9 @@ def load(model: str = EMBEDDED, device: str = AUTOMATIC, soundfont: str = AUTOMA
     large = sum(path.stat().st_size for path in folder.glob("*.safetensors")) >= LARGE_BYTES
     on_gpu = device == "gpu" or device == AUTOMATIC and large
     where = comfy.model_management.get_torch_device() if on_gpu else torch.device("cpu")
-    return _loaded(folder, where, fonts.get(soundfont), stamp(folder))
+    if precision == AUTOMATIC:
+        precision = "bfloat16" if large and comfy.model_management.should_use_bf16(where) else "float32"  # not on a CPU, where it is slow
+    return _loaded(folder, where, getattr(torch, precision), fonts.get(soundfont), stamp(folder))
 
 
 class LoadModel(io.ComfyNode):
@@ -103,10 +125,12 @@ class LoadModel(io.ComfyNode):
             description="A model other than the embedded one, another device or another SoundFont. Without this node the embedded model plays.",
             inputs=[io.Combo.Input("model", options=list(installed_models()), default=EMBEDDED,
                                    tooltip="Folders in models/lara: LARA models, and MusicGen checkpoints in the layout of transformers."),
-                    io.Combo.Input("device", options=[AUTOMATIC, "cpu", "gpu"], default=AUTOMATIC,
+                    io.Combo.Input("device", options=list(DEVICES), default=AUTOMATIC,
                                    tooltip="Automatic: small models on the CPU, where they are quick; large ones on the graphics card."),
                     io.Combo.Input("soundfont", options=[AUTOMATIC, *installed_soundfonts()], default=AUTOMATIC,
-                                   tooltip="The instruments, an .sf2 file in models/lara. Only for models that write scores.")],
+                                   tooltip="The instruments, an .sf2 file in models/lara. Only for models that write scores."),
+                    io.Combo.Input("precision", options=[AUTOMATIC, *PRECISIONS], default=AUTOMATIC, optional=True,
+                                   tooltip="Automatic: bfloat16 for large models on a graphics card, which halves their memory; else float32.")],
             outputs=[LaraModel.Output(display_name="model")])
 
     @classmethod
@@ -119,11 +143,11 @@ class LoadModel(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model, device, soundfont):
+    def fingerprint_inputs(cls, model, device, soundfont, precision=AUTOMATIC):
         """Load again where the files have changed."""
         folder = installed_models().get(model)
         return None if folder is None else stamp(folder)
 
     @classmethod
-    def execute(cls, model, device, soundfont):
-        return io.NodeOutput(load(model, device, soundfont))
+    def execute(cls, model, device, soundfont, precision=AUTOMATIC):
+        return io.NodeOutput(load(model, device, soundfont, precision))

@@ -1,11 +1,8 @@
 """The Save Music node: a LARA_PIECE goes in; WAV, MIDI, JSON and picture of each take come out, in ComfyUI's output folder."""
 
-from pathlib import Path
-
-import folder_paths
 from comfy_api.latest import io, ui
 
-from .common import CATEGORY, LaraPiece, Progress, cancellable
+from .common import CATEGORY, LaraPiece, Progress, cancellable, place_to_save
 
 
 class SaveMusic(io.ComfyNode):
@@ -24,11 +21,11 @@ class SaveMusic(io.ComfyNode):
     def execute(cls, piece, filename_prefix, **_):
         from ..lara_core.piece import write_take
 
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
+        folder, name, number, subfolder = place_to_save(filename_prefix)
         progress, saved = Progress(len(piece)), []
-        for number, made in enumerate(piece):
-            progress.of_part(number)(0.0)
-            wav = Path(folder) / f"{name}_{counter + number:05}_.wav"
+        for part, made in enumerate(piece):
+            progress.of_part(part)(0.0)
+            wav = folder / f"{name}_{number + part:05}_.wav"
             cancellable(lambda: write_take(made.take, wav, segments=made.segments))
             saved.append(ui.SavedResult(wav.name, subfolder, io.FolderType.output))
         return io.NodeOutput(ui=ui.SavedAudios(saved))

@@ -1,4 +1,4 @@
-"""What several tests share: a tiny score model with random weights, laid out as a trained one."""
+"""What several tests share: a tiny model of each codec with random weights, laid out as a trained one."""
 
 import hashlib
 import os
@@ -60,3 +60,31 @@ def tiny_models(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_models) -> Path:
     return tiny_models / "tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny_neural(tiny_models, tmp_path_factory) -> Path:
+    """A model with an EnCodec (8 kHz mono, 50 frames a second, 4 codebooks of 32), random weights."""
+    import torch
+    transformers = pytest.importorskip("transformers")
+
+    from lara_core.checkpoint import save_model
+    from lara_core.decoder import Decoder, DecoderConfig
+    from lara_core.text import StaticTextEncoder
+
+    folder = tmp_path_factory.mktemp("neural") / "neural"
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        config = DecoderConfig(4, 32, 16, 1, 1, 32, StaticTextEncoder(tiny_models / "text").width, (0, 1, 2, 3))
+        save_model(folder, Decoder(config), {"name": "encodec"}, {"name": "static", "path": str(tiny_models / "text")})
+        encodec = transformers.EncodecConfig(sampling_rate=8000, upsampling_ratios=[8, 5, 4], num_filters=4, hidden_size=8, codebook_size=32,
+                                             codebook_dim=8, target_bandwidths=[1.0], num_lstm_layers=1, use_causal_conv=False,
+                                             norm_type="weight_norm")
+        model = transformers.EncodecModel(encodec)
+        with torch.no_grad():  # codebooks of what it hears in noise: random ones would give every sound the same codes
+            heard = model.encoder(torch.randn(1, 1, 160 * 32) * torch.linspace(0, 1, 160 * 32))[0].T  # [32,D]
+            for layer in model.quantizer.layers:
+                layer.codebook.embed.copy_(heard)
+                heard = (heard - heard.mean(0)).roll(1, 0) / 2
+        model.save_pretrained(folder / "encodec")
+    return folder

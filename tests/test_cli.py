@@ -165,26 +165,10 @@ def test_pieces_without_a_curve_and_with_one_in_beats(curve, tmp_path):
     assert soundfile.info(tmp_path / "piece.WAV").frames == 2 * RATE_HZ and (tmp_path / "piece.png").is_file()
 
 
-def test_a_piece_of_the_other_codec(tiny_models, tmp_path):
+def test_a_piece_of_the_other_codec(tiny_neural, tmp_path):
     """The same command with EnCodec: 8 kHz mono, no bars and so no MIDI; beats are those of the tempo that was asked for."""
-    import torch
-    import transformers
-
-    from lara_core.checkpoint import save_model
-    from lara_core.decoder import Decoder, DecoderConfig
-    from lara_core.text import StaticTextEncoder
-
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        width = StaticTextEncoder(tiny_models / "text").width
-        config = DecoderConfig(4, 32, 16, 1, 1, 32, width, (0, 1, 2, 3))
-        save_model(tmp_path / "neural", Decoder(config), {"name": "encodec"}, {"name": "static", "path": str(tiny_models / "text")})
-        encodec = transformers.EncodecConfig(sampling_rate=8000, upsampling_ratios=[8, 5, 4], num_filters=4, hidden_size=8, codebook_size=32,
-                                             codebook_dim=8, target_bandwidths=[1.0], num_lstm_layers=1, use_causal_conv=False,
-                                             norm_type="weight_norm")
-        transformers.EncodecModel(encodec).save_pretrained(tmp_path / "neural" / "encodec")
     Curve(((0, -1, 0), (2, 1, 0.5)), "beats").save(tmp_path / "asked.json")
-    options = ["--curve", str(tmp_path / "asked.json"), "--tempo", "90", "--model", str(tmp_path / "neural")]
+    options = ["--curve", str(tmp_path / "asked.json"), "--tempo", "90", "--model", str(tiny_neural)]
     assert generate(tmp_path, *options, out="piece.wav", seconds="3.01") == 0
     told = soundfile.info(tmp_path / "piece.wav")
     assert (told.samplerate, told.channels, told.frames) == (8000, 1, 24080)

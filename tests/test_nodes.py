@@ -40,7 +40,7 @@ def pack(tmp_path_factory):
     """The pack, loaded as ComfyUI loads it, with stand-ins for what it imports of ComfyUI."""
     models = tmp_path_factory.mktemp("models")
     names = ("Audio", "Boolean", "Combo", "Float", "Image", "Int", "String")
-    io = types.SimpleNamespace(Custom=_Type, Schema=types.SimpleNamespace, NodeOutput=_Output, ComfyNode=object,
+    io = types.SimpleNamespace(Custom=_Type, MultiType=_Type(""), Schema=types.SimpleNamespace, NodeOutput=_Output, ComfyNode=object,
                                **{name: _Type(name.upper()) for name in names})
     latest = types.ModuleType("comfy_api.latest")
     latest.io, latest.ui, latest.ComfyExtension = io, types.SimpleNamespace(), object

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from lara_core import pipeline
 from lara_core.affect import Curve
+from lara_core.audio import Audio
 from lara_core.codec import Request
 from lara_core.codec.score import LANE
 from lara_core.pipeline import Lara, SegmentMemo, find_model, fingerprint, pack_codes, segment_seed, unpack_codes
@@ -122,6 +124,37 @@ def test_a_missing_emotion_holds_when_a_piece_goes_on(lara):
     assert moving.continued(5.0, None, 1)[1].points[-1][1:] == pytest.approx((0.8, 0.9))
     assert free.continued(5.0, Curve.constant(-0.5, 0.5), 1)[1].points[0] == (0, -0.5, 0.5)
     assert free.continued(5.0, None, 1)[1] is None
+
+
+def test_a_model_whose_codec_reads_sound_goes_on_from_any(tiny_neural):
+    lara = Lara.load(tiny_neural)
+    t = np.arange(44100 * 13 // 2) / 44100
+    sound = Audio(np.stack([np.sin(2 * np.pi * f * t) * (t % 0.5) for f in (220, 330)]).astype(np.float32), 44100)
+    request, curve, begin = lara.after(sound, Curve(((0, 0.5, 0.5), (1, 1, 1)), "normalized"), Request(2.5, seed=3))
+    assert request.seconds == 9.0 and begin.shape == (4, 325) and len(np.unique(begin)) > 10
+    assert np.allclose(curve.at(np.array([1.0, 6.5, 9.0]), 9.0), [[0.5, 0.5], [0.5, 0.5], [1, 1]], atol=0.01)
+    for seed in (3, 4):
+        audio, take = lara.generate("solo piano", curve, Request(9.0, seed=seed), begin=begin)
+        codes = np.concatenate([unpack_codes(segment["codes"]) for segment in take.segments], axis=1)
+        assert np.array_equal(codes[:, :325], begin) and audio.samples.shape == (1, 72000)
+        assert len(take.segments) == 3 and len(np.unique(codes[:, 325:])) > 5
+    from_sound = lara.codec.decode(begin)[:, :6 * 8000]
+    assert np.abs(audio.samples[:, :6 * 8000] - from_sound).max() < 1e-5 * np.abs(from_sound).max()
+
+
+def test_a_model_that_writes_notes_says_that_it_cannot_read_sound(lara):
+    with pytest.raises(ValueError, match="This model writes notes and cannot go on from a recording"):
+        lara.after(Audio(np.ones((2, 44100), np.float32), 44100), None, Request(2.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("which", ["tiny_model", "tiny_neural"])
+def test_half_precision_is_that_of_the_decoder_alone(which, dtype, request):
+    folder = request.getfixturevalue(which)
+    half, full = Lara.load(folder, dtype=dtype), Lara.load(folder)
+    assert {weight.dtype for weight in half.decoder.parameters()} == {dtype}
+    (audio, _), (other, _) = (one.generate("solo piano", MOVING, Request(3.0, 110, seed=2), Sampling(top_k=1)) for one in (half, full))
+    assert audio.samples.dtype == np.float32 and audio.samples.shape == other.samples.shape and np.isfinite(audio.samples).all()
 
 
 def test_requested_tempo_metre_and_key_are_in_the_codes(lara):

@@ -5,6 +5,7 @@ node values and pictures come out. And curve.js against lara_core.affect.
 """
 
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -52,7 +53,7 @@ def shared_page():
 
 
 def serve(route):
-    folder, _, name = route.request.url.removeprefix("http://lara.test/").rpartition("/")
+    folder, _, name = route.request.url.removeprefix("http://lara.test/").partition("?")[0].rpartition("/")
     file = FOLDERS.get(folder, ROOT) / (name or "index.html")
     if file.suffix in TYPES and file.is_file():
         route.fulfill(body=file.read_text("utf-8"), content_type=TYPES[file.suffix])
@@ -339,7 +340,7 @@ def test_many_points_move_together(page):
     page.mouse.click(*centre(handle(element, "arousal", 3)))
     page.keyboard.up("Shift")
     assert element.locator(".lane.arousal .handle.selected").count() == 2
-    element.get_by_label("Arousal", exact=True).fill("0.9")
+    element.locator("input[name=arousal]").fill("0.9")
     page.keyboard.press("Enter")
     assert [p[2] for p in points(element)] == [-0.5, 0, 0.9, 0.9]
 
@@ -353,10 +354,10 @@ def test_keys_move_points_and_walk_through_them(page):
     assert [p[2] for p in points(element)] == [-0.5, 0.06, 0.25, 0]
     assert points(element)[1][0] == pytest.approx(0.27)
     focused = element.locator(".handle:focus")
-    assert focused.get_attribute("aria-label") == "arousal of point 3 of 4"
+    assert focused.get_attribute("aria-label") == "Arousal of point 3 of 4"
     assert focused.get_attribute("aria-valuetext") == "+0.25 at 50.00 %, selected"
     page.keyboard.press("Shift+Tab")  # each lane is one stop
-    assert element.locator(".handle:focus").get_attribute("aria-label") == "valence of point 3 of 4"
+    assert element.locator(".handle:focus").get_attribute("aria-label") == "Valence of point 3 of 4"
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
     assert points(element)[0][1] == -0.05
@@ -494,6 +495,33 @@ def test_rubbish_is_explained_and_kept_until_the_first_edit(page, text):
         assert isinstance(value(element), dict) and not message.is_visible()
         page.keyboard.press("Control+z")
         assert element.evaluate("element => element.value") == text and message.is_visible()
+
+
+@pytest.mark.parametrize("language", ["de", "zh"])
+def test_every_text_of_the_widgets_is_translated(language):
+    table = json.loads((WEB / "texts.json").read_text("utf-8"))[language]
+    code = "".join(path.read_text("utf-8") for path in WEB.glob("*.js"))
+    asked = set(re.findall(r'(?:say|button)\((?:"[a-z]+", )?"([^"]+)"', code))
+    asked |= set(EMOTIONS) | {name.replace("-", " ") for name in PRESETS} | {"Valence", "Arousal"}
+    assert asked - table.keys() == set() and len(asked) > 150
+    for english, said in table.items():
+        assert said.strip() and set(re.findall(r"{\w+}", said)) == set(re.findall(r"{\w+}", english))
+
+
+@pytest.mark.parametrize("language, words", [("de", "Valenz angenehm glücklich Stimmung"), ("zh-TW", "效价 愉快 快乐 心情"),
+                                             ("fr", "Valence pleasant happy Mood")])
+def test_the_widgets_speak_the_language_of_the_page(page, language, words):
+    other = page.context.browser.new_page()
+    other.route("**/*", serve)
+    other.goto(f"http://lara.test/?language={language}")
+    other.wait_for_function("window.app?.ready")
+    other.evaluate("app.ready")
+    for make in (pad, timeline):
+        make(other)
+    text = other.evaluate("[...document.querySelectorAll('lara-va-pad, lara-timeline')].map((e) => e.shadowRoot.textContent).join()")
+    labels = other.evaluate("[...document.querySelector('lara-timeline').shadowRoot.querySelectorAll('[aria-label]')].map((e) => e.ariaLabel)")
+    other.close()
+    assert all(word in text for word in words.split()) and words.split()[0] in labels
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -6,7 +6,9 @@
  */
 
 import { BadValue, History } from "./curve.js";
+import { say } from "./texts.js";
 
+const REPLACED = "{problem} Shown instead is the default; the node keeps its text until you edit here.";
 const STYLE = new URL("./lara.css", import.meta.url).href;
 
 export class ValueElement extends HTMLElement {
@@ -64,7 +66,7 @@ export class ValueElement extends HTMLElement {
       state = this.parse(text);
     } catch (error) {
       if (!(error instanceof BadValue)) throw error;
-      this.message.textContent = `${sentence(error.message)} Shown instead is the default; the node keeps its text until you edit here.`;
+      this.message.textContent = say(REPLACED, { problem: sentence(error.message) });
       this.message.hidden = false;
     }
     this.show(state);

@@ -5,6 +5,7 @@
 
 import { clamp, gridLines, LANES, sampler, signed, timeLabel, trace } from "./curve.js";
 import { setAttributes, svg } from "./element.js";
+import { laneName, say } from "./texts.js";
 
 const LEFT = 30, RIGHT = 12, RULER = 18, GAP = 10, BOTTOM = 4;
 const GRID_PIXELS = 56; // room for a label
@@ -22,7 +23,7 @@ export class Lanes {
   }
 
   makeLane(lane) {
-    const group = svg(this.svg, "g", { class: `lane ${lane}`, role: "group", "aria-label": lane });
+    const group = svg(this.svg, "g", { class: `lane ${lane}`, role: "group", "aria-label": laneName(lane) });
     const part = (name, type) => svg(group, name, { class: type });
     const made = { group, paper: part("rect", "paper"), grid: part("path", "grid"), zero: part("path", "axis") };
     made.labels = ["+1", "0", "−1"].map((text) => {
@@ -31,7 +32,7 @@ export class Lanes {
       return label;
     });
     made.name = part("text", "name");
-    made.name.textContent = lane[0].toUpperCase() + lane.slice(1);
+    made.name.textContent = laneName(lane);
     made.legend = svg(group, "text", { class: "legend", "text-anchor": "end" });
     // A nested <svg> clips to the lane where handles may still overlap its edge.
     made.clip = svg(group, "svg", { overflow: "hidden" });
@@ -140,7 +141,7 @@ export class Lanes {
     }
     setAttributes(this.lanes[lane].measured, { d });
     setAttributes(this.lanes[lane].legend, { x: LEFT + this.width - 7, y: this.top(lane) + 13 });
-    this.lanes[lane].legend.textContent = d ? "┄ measured" : "";
+    this.lanes[lane].legend.textContent = d ? `┄ ${say("measured")}` : "";
   }
 
   drawHandles(lane, curve, axis, selection, cursor) {
@@ -156,8 +157,9 @@ export class Lanes {
       const away = point.t < this.from || point.t > this.to; // out of sight, but the focus can stay
       setAttributes(handles[i], {
         transform: `translate(${x} ${y})`, class: `handle${selected ? " selected" : ""}${away ? " away" : ""}`,
-        tabindex: i === cursor ? 0 : -1, "aria-valuenow": point[lane], "aria-label": `${lane} of point ${i + 1} of ${count}`,
-        "aria-valuetext": `${signed(point[lane])} at ${label}${selected ? ", selected" : ""}`,
+        tabindex: i === cursor ? 0 : -1, "aria-valuenow": point[lane],
+        "aria-label": say("{lane} of point {i} of {n}", { lane: laneName(lane), i: i + 1, n: count }),
+        "aria-valuetext": say(`{value} at {time}${selected ? ", selected" : ""}`, { value: signed(point[lane]), time: label }),
       });
     });
   }

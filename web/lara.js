@@ -6,17 +6,22 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { ValueElement } from "./element.js";
+import { say, speak } from "./texts.js";
 import { Timeline } from "./timeline.js";
 import { VAPad } from "./va_pad.js";
 
+const BUTTON_HEIGHT = 24;
 const KEEP_UP_MS = 500; // ComfyUI has no event for a changed link or number that both its canvases send
 const NOTHING_MEASURED = [];
+const COLORS = { LARA_MODEL: "#b39ddb", LARA_EMOTION: "#f2a541", LARA_PIECE: "#4db6ac", "LARA_PIECE,AUDIO": "#4db6ac" }; // of sockets and links
+
+// Here and not in getCustomWidgets, for which ComfyUI does not wait: a graph that is opened early would lose its values.
+const [words] = await Promise.all([fetch(new URL("./presets.json", import.meta.url)).then((answer) => answer.json()), speak(locale())]);
 
 app.registerExtension({
   name: "lara-gen.widgets",
 
-  async getCustomWidgets() {
-    const words = await (await fetch(new URL("./presets.json", import.meta.url))).json();
+  getCustomWidgets() {
     return {
       LARA_VA: (node, name, spec) => addWidget(node, name, spec, new VAPad(spec[1].default, words), { minWidth: 260, minHeight: 300 }),
       LARA_CURVE: (node, name, spec) => addWidget(node, name, spec, new Timeline(spec[1].default, words), { minWidth: 420, minHeight: 320 }),
@@ -24,8 +29,10 @@ app.registerExtension({
   },
 
   setup() {
+    colorNodes2();
     setInterval(keepUp, KEEP_UP_MS);
     api.addEventListener("executed", () => setTimeout(keepUp)); // after ComfyUI has stored the output
+    api.addEventListener("executed", ({ detail }) => offerReport(detail));
     document.addEventListener("play", (event) => followPlayer(event.target), true); // media events do not bubble
   },
 });
@@ -45,6 +52,11 @@ function addWidget(node, name, [type], element, { minWidth, minHeight }) {
     app.canvas?.emitAfterChange?.();
   });
   return { widget, minWidth, minHeight };
+}
+
+/** The language of the page, as the user chose it. */
+function locale() {
+  return app.extensionManager?.setting.get("Comfy.Locale") ?? navigator.language;
 }
 
 /** Wheel and middle button move the canvas under the widget, as they do elsewhere. */
@@ -70,6 +82,7 @@ function leaveToCanvas(element) {
 // ---- what the graph knows --------------------------------------------------------------------------------------------------
 
 function keepUp() {
+  for (const colors of [app.canvas?.default_connection_color_byType, app.canvas?.constructor.link_type_colors]) Object.assign(colors ?? {}, COLORS);
   for (const [node, element] of elements(app.graph)) {
     if (!element.isConnected) show(node, element);
     if (element instanceof Timeline) element.context = contextOf(node);
@@ -129,4 +142,33 @@ function followPlayer(audio) {
     const plays = downstream(node).some((other) => String(other.id) === id || other.widgets?.some((widget) => widget.element?.contains(audio)));
     if (plays) element.follow?.(audio);
   }
+}
+
+// ---- sockets and reports ---------------------------------------------------------------------------------------------------
+
+/** Nodes 2.0 take the colour of a socket from a CSS variable; the canvas is given it in keepUp, for a change of theme takes it away. */
+function colorNodes2() {
+  const style = document.createElement("style"), types = Object.entries(COLORS).filter(([type]) => !type.includes(","));
+  style.textContent = `:root { ${types.map(([type, color]) => `--color-datatype-${type}: ${color};`).join(" ")} }`;
+  document.head.append(style);
+}
+
+/** A button on a node that has saved a report opens it; ComfyUI itself only downloads HTML. */
+function offerReport({ node: id, output }) {
+  const report = output?.lara_report?.[0], node = report && app.graph.getNodeById(id);
+  if (!node) return;
+  const name = say("Open report");
+  let button = node.widgets.find((widget) => widget.name === name);
+  if (!button) {
+    button = node.addWidget("button", name, null, () => {}, { serialize: false });
+    button.serialize = false; // older versions look here
+    node.setSize([node.size[0], node.size[1] + BUTTON_HEIGHT]); // the picture keeps its room
+  }
+  button.callback = () => openReport(report);
+}
+
+async function openReport(report) {
+  const page = window.open("", "_blank"); // at once, or the browser would block it
+  const html = await (await api.fetchApi(`/view?${new URLSearchParams(report)}`)).text();
+  if (page) page.location = URL.createObjectURL(new Blob([html], { type: "text/html" }));
 }

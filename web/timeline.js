@@ -5,9 +5,10 @@
  */
 
 import * as curves from "./curve.js";
-import { arcButton, HTML } from "./controls.js";
+import { arcButton, controls } from "./controls.js";
 import { place, setAttributes, ValueElement } from "./element.js";
 import { Lanes } from "./lanes.js";
+import { say } from "./texts.js";
 
 const { clamp, LANES } = curves;
 const COARSE = 0.05, FINE = 0.01, LEAP = 0.25; // steps of the arrow keys, with Shift, and of Page Up and Page Down
@@ -18,7 +19,7 @@ let clipboard = null; // shared by every timeline of the page; in parts of the t
 export class Timeline extends ValueElement {
   /** `fallback`: the text to begin with; `emotions`: {word: [valence, arousal]}; `presets`: {name: curve}. */
   constructor(fallback, { emotions, presets }) {
-    super({ parse: curves.parseCurve, format: curves.formatCurve, fallback, html: HTML });
+    super({ parse: curves.parseCurve, format: curves.formatCurve, fallback, html: controls() });
     Object.assign(this, { emotions, presets, given: NO_CONTEXT, selection: new Set(), cursor: 0, view: [0, 1], mark: 0, pointer: null });
     this.svg = this.root.querySelector("svg.lanes");
     this.lanes = new Lanes(this.svg);
@@ -154,8 +155,8 @@ export class Timeline extends ValueElement {
 
   drag(event) {
     const at = place(event, this.svg), grabbed = this.grabbed;
-    this.hover(at);
-    if (!grabbed) return;
+    this.pointer = at; // drawn with the points, where they move
+    if (!grabbed) return this.hover(at);
     grabbed.moved ||= Math.hypot(at.x - grabbed.start.x, at.y - grabbed.start.y) > CLICK_PIXELS;
     if (!grabbed.marquee) {
       const speed = event.shiftKey && grabbed.moved ? FINE_DRAG : 1;
@@ -163,7 +164,7 @@ export class Timeline extends ValueElement {
       grabbed.dy += (at.y - grabbed.at.y) * speed;
     }
     grabbed.at = at;
-    if (!grabbed.moved) return;
+    if (!grabbed.moved) return this.hover(at);
     if (!grabbed.marquee) return this.dragPoints(grabbed, event.altKey ? null : this.step);
     this.lanes.drawMarquee(grabbed.start, at);
     this.select([...(grabbed.extend ? grabbed.before : []), ...this.lanes.within(this.curve, grabbed.start, at)]);
@@ -342,12 +343,13 @@ export class Timeline extends ValueElement {
   // ---- picture -----------------------------------------------------------------------------------------------------------
 
   resized() {
+    this.hasRoom = this.lanes.measure(); // not at every drawing: asking for a size makes the browser lay out the page at once
     this.draw();
   }
 
   draw() {
     const { curve, axis, selection, cursor } = this;
-    if (this.lanes.measure()) {
+    if (this.hasRoom) {
       this.lanes.draw({ curve, axis, selection, cursor, view: [this.from, this.to], bars: this.snap === "bars", measured: this.given.measured });
       this.hover(this.pointer);
     }
@@ -361,7 +363,7 @@ export class Timeline extends ValueElement {
       setAttributes(this.root.querySelector(`[name=${name}]`), { "aria-disabled": !states.length }); // a disabled button would lose the focus
     }
     const [, time, bars] = this.root.querySelector("[name=snap]").options;
-    time.textContent = axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent";
+    time.textContent = say(axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent");
     bars.disabled = !axis.bar;
     this.drawFields();
   }
@@ -378,9 +380,9 @@ export class Timeline extends ValueElement {
   hover(at) {
     this.pointer = at;
     const readout = this.root.querySelector(".readout");
-    if (!at || !this.lanes.width) {
+    if (!at || !this.hasRoom) {
       this.lanes.drawHover(this.curve, null);
-      readout.textContent = this.selection.size > 1 ? `${this.selection.size} points selected` : "Double-click adds a point";
+      readout.textContent = say(this.selection.size > 1 ? "{n} points selected" : "Double-click adds a point", { n: this.selection.size });
       return;
     }
     const held = this.curve.points[this.grabbed?.index], t = held?.t ?? clamp(this.lanes.t(at.x), this.from, this.to);
@@ -391,7 +393,7 @@ export class Timeline extends ValueElement {
     const where = curves.timeLabel(this.axis, t, (this.to - this.from) / this.lanes.width);
     const part = (text, lane) => Object.assign(document.createElement("span"), { textContent: text, className: lane });
     const values = [part(`V ${curves.signed(valence)}`, "valence"), "  ", part(`A ${curves.signed(arousal)}`, "arousal")];
-    readout.replaceChildren(`${where}  `, ...values, `  ${word}`);
+    readout.replaceChildren(`${where}  `, ...values, `  ${say(word)}`);
   }
 }
 

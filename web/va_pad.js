@@ -4,7 +4,9 @@
  */
 
 import { clamp, formatVA, LANES, nearestEmotion, parseVA, signed } from "./curve.js";
+import { laneFields } from "./controls.js";
 import { place, setAttributes, svg, ValueElement } from "./element.js";
+import { say } from "./texts.js";
 
 const COARSE = 0.05, FINE = 0.01, LEAP = 0.25; // steps of the arrow keys, with Shift, and of Page Up and Page Down
 const FINE_DRAG = 0.2;
@@ -14,8 +16,8 @@ const MARGIN = 20, WORD_HEIGHT = 12, LETTER_WIDTH = 5.3;
 const LANDMARKS = ["happy", "excited", "tense", "angry", "sad", "calm", "bored", "astonished", "tender", "melancholic", "mysterious",
   "triumphant", "peaceful", "fearful", "hopeful", "depressed", "sleepy"];
 
-const HTML = `
-<div class="plot"><svg class="pad" role="application" aria-label="Mood: valence and arousal">
+const html = () => `
+<div class="plot"><svg class="pad" role="application" aria-label="${say("Mood: valence and arousal")}">
   <defs>
     <linearGradient id="pleasant" class="valence"><stop offset="0" stop-opacity="0"/><stop offset="1" stop-opacity=".25"/></linearGradient>
     <linearGradient id="intense" class="arousal" gradientTransform="rotate(-90 .5 .5)">
@@ -25,26 +27,27 @@ const HTML = `
   <g class="scene"></g>
   <g class="words"></g>
   <path class="guide valence"></path><path class="guide arousal"></path>
-  <g class="handle" tabindex="0" role="slider" aria-roledescription="two-way slider" aria-valuemin="-1" aria-valuemax="1"
+  <g class="handle" tabindex="0" role="slider" aria-roledescription="${say("two-way slider")}" aria-valuemin="-1" aria-valuemax="1"
      aria-keyshortcuts="ArrowUp ArrowDown ArrowLeft ArrowRight 0">
     <circle class="hit" r="14"></circle><circle class="knob" r="7"></circle><text class="near" text-anchor="middle"></text>
   </g>
 </svg></div>
 <div class="fields">
-  <label class="valence"><span>Valence</span><input name="valence" type="number" min="-1" max="1" step="0.05"></label>
-  <label class="arousal"><span>Arousal</span><input name="arousal" type="number" min="-1" max="1" step="0.05"></label>
-  <label class="mood"><span>Mood</span><select name="mood" aria-label="Nearest emotion word; choose one to go there"></select></label>
+  ${laneFields()}
+  <label class="mood"><span>${say("Mood")}</span>
+    <select name="mood" aria-label="${say("Nearest emotion word; choose one to go there")}"></select></label>
 </div>`;
 
 export class VAPad extends ValueElement {
   /** `fallback`: the text to begin with; `emotions`: {word: [valence, arousal]}. */
   constructor(fallback, { emotions }) {
-    super({ parse: parseVA, format: formatVA, fallback, html: HTML });
+    super({ parse: parseVA, format: formatVA, fallback, html: html() });
     this.emotions = emotions;
     this.svg = this.root.querySelector("svg");
     this.handle = this.root.querySelector(".handle");
     this.mood = this.root.querySelector("select");
-    for (const word of Object.keys(emotions).sort()) this.mood.add(new Option(word));
+    const choices = Object.keys(emotions).map((word) => new Option(say(word), word));
+    this.mood.append(...choices.sort((a, b) => a.text.localeCompare(b.text)));
     this.listen();
     this.value = fallback;
   }
@@ -153,7 +156,7 @@ export class VAPad extends ValueElement {
       ["arousal", "intense", x, y - r - 6, 0], ["arousal", "calm", x, y + r + 14, 0]];
     for (const [lane, text, left, top, turn] of ends) {
       const shift = turn ? `translate(${left + Math.sign(turn) * 8} ${y}) rotate(${turn})` : `translate(${left} ${top})`;
-      svg(scene, "text", { class: `end ${lane}`, transform: shift, "text-anchor": "middle" }).textContent = text;
+      svg(scene, "text", { class: `end ${lane}`, transform: shift, "text-anchor": "middle" }).textContent = say(text);
     }
   }
 
@@ -164,13 +167,13 @@ export class VAPad extends ValueElement {
       const [valence, arousal] = this.emotions[word] ?? [], key = `${valence} ${arousal}`;
       if (valence === undefined || places.has(key)) continue; // a synonym stands where its word stands
       places.add(key);
-      const { x, y } = this.at({ valence, arousal }), half = (word.length * LETTER_WIDTH) / 2 + 3;
+      const { x, y } = this.at({ valence, arousal }), half = width(say(word)) / 2 + 3;
       const box = { left: x - half, right: x + half, top: y - WORD_HEIGHT / 2 - 4, bottom: y + WORD_HEIGHT / 2 + 8 };
       const fits = box.left > this.centre.x - this.radius && box.right < this.centre.x + this.radius;
       if (!fits || taken.some((other) => overlap(box, other))) continue;
       taken.push(box);
       svg(group, "circle", { class: "dot", cx: x, cy: y, r: 1.8, "data-word": word });
-      svg(group, "text", { x, y: y + 12, "text-anchor": "middle", "data-word": word }).textContent = word;
+      svg(group, "text", { x, y: y + 12, "text-anchor": "middle", "data-word": word }).textContent = say(word);
     }
   }
 
@@ -180,15 +183,22 @@ export class VAPad extends ValueElement {
     for (const lane of LANES) this.root.querySelector(`input[name=${lane}]`).value = point[lane].toFixed(2);
     this.mood.value = word;
     setAttributes(this.handle, {
-      "aria-label": "Mood", "aria-valuenow": valence,
-      "aria-valuetext": `valence ${signed(valence)}, arousal ${signed(arousal)}` + (word ? `, near ${word}` : ""),
+      "aria-label": say("Mood"), "aria-valuenow": valence, "aria-valuetext":
+        say("valence {valence}, arousal {arousal}, near {word}", { valence: signed(valence), arousal: signed(arousal), word: say(word) }),
     });
     if (!this.radius) return; // nothing to draw on yet
     const { x, y } = this.at(point), { x: cx, y: cy } = this.centre;
     setAttributes(this.handle, { transform: `translate(${x} ${y})` });
     const near = this.root.querySelector(".near");
-    near.textContent = word;
-    setAttributes(near, { y: arousal > 0.85 ? 22 : -13 });
+    near.textContent = say(word);
+    const low = arousal > 0.85, top = y + (low ? 10 : -24), half = width(near.textContent) / 2 + 6;
+    setAttributes(near, { y: low ? 22 : -13 });
+    const box = { left: x - half, right: x + half, top, bottom: top + WORD_HEIGHT + 4 };
+    for (const text of this.root.querySelectorAll(".words text")) {
+      const across = Number(text.getAttribute("x")), base = Number(text.getAttribute("y")), half = width(text.textContent) / 2;
+      const under = overlap(box, { left: across - half, right: across + half, top: base - WORD_HEIGHT + 2, bottom: base });
+      setAttributes(text, { class: under ? "under" : "" }); // the mood's own word stands there
+    }
     setAttributes(this.root.querySelector(".guide.valence"), { d: `M${cx} ${y}H${x}` });
     setAttributes(this.root.querySelector(".guide.arousal"), { d: `M${x} ${cy}V${y}` });
   }
@@ -197,6 +207,11 @@ export class VAPad extends ValueElement {
 function tidy({ valence, arousal }) {
   const near = (value) => clamp(Math.round(value * 1000) / 1000 + 0, -1, 1);
   return { valence: near(valence), arousal: near(arousal) };
+}
+
+/** About how wide a word is drawn: Chinese characters are twice as wide as letters. */
+function width(word) {
+  return [...word].reduce((sum, letter) => sum + (letter > "\u2e80" ? 10 : LETTER_WIDTH), 0);
 }
 
 function overlap(a, b) {

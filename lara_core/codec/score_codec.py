@@ -36,7 +36,10 @@ class ScoreCodec:
         self.synthesizer, self.second_synthesizer = (synthesizer_for(self.soundfont, number) for number in range(2))
 
     def encode(self, piece: Score) -> np.ndarray:
-        """Score -> codes uint8 [K,F]."""
+        """Score -> codes uint8 [K,F]. Raises ValueError for sound, which is not turned into notes."""
+        if not isinstance(piece, Score):
+            raise ValueError("This model writes notes and cannot go on from a recording: continue a piece that it made itself, or use a model "
+                             "whose codec reads sound, such as MusicGen.")
         return score.encode(piece)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

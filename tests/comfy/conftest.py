@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A running ComfyUI with this pack and nothing else."""
+    """A running ComfyUI with this pack and, to feed it with strange things, another one."""
     if not comfy_server.is_prepared():
         pytest.skip("NO COMFYUI: `make comfy` has not prepared it (it needs PyPI), so the nodes were not tested in the real thing")
     with comfy_server.running(tmp_path_factory.mktemp("comfyui")) as running:

@@ -190,19 +190,49 @@ def test_export_for_a_daw_and_its_automation_comes_back(server):
 
 BAD = json.dumps({"unit": "normalized", "interpolation": "linear", "points": [{"t": 0, "valence": float("nan"), "arousal": 0}]})
 SILENT = node("EmptyAudio", duration=0.0, sample_rate=44100, channels=2)
+NOTES_ONLY = "This model writes notes and cannot go on from a recording"
+
+
+def floats(kind: str, text: str) -> dict:
+    """Music for the numbers, or the CURVE, of another pack."""
+    name = {"TestNumbers": "numbers", "TestCurve": "points"}[kind]
+    return {"1": node(kind, **{name: text}), "2": node("LARAEmotionFromFloats", valence=["1", 0], arousal=0.5, low=0.0, high=1.0),
+            "3": generate(emotion=["2", 0], draft=True)}
+
+
 REFUSED = {
     "a number for a point": ({"1": node("LARAEmotionVA", va="17"), "2": generate(emotion=["1", 0])}, "click on the pad"),
     "a point out of range": ({"1": point(3, 0), "2": generate(emotion=["1", 0])}, "valence is 3: use a number from -1 to 1"),
     "words for a curve": ({"1": node("LARAEmotionCurve", curve="rubbish"), "2": generate(emotion=["1", 0])}, "the curve is not JSON"),
     "NaN in a curve": ({"1": node("LARAEmotionCurve", curve=BAD), "2": generate(emotion=["1", 0])}, "valence is nan: use a number from -1 to 1"),
+    "NaN among another pack's numbers": (floats("TestNumbers", "[0.5, NaN]"), "valence[1] is nan; it must be a number from 0 to 1"),
+    "NaN in another pack's CURVE": (floats("TestCurve", "[[0, 0.5], [1, NaN]]"), "is nan; it must be a number from 0 to 1"),
+    "NaN for a moment": ({"1": generate(draft=True), "2": node("LARARegenerateSegment", piece=["1", 1], from_second=float("nan"), seed=1, take=1)},
+                         "from_second is nan; choose a moment before the end"),
     "a tempo of 10": ({"2": generate(tempo=10.0)}, "The tempo is 10.0 BPM; give 30 to 300 BPM"),
+    "a metre of 17/3": ({"2": generate(metre="17/3")}, "metre is '17/3'; choose one of: 4/4"),
+    "a key of rubbish": ({"2": generate(key=7)}, "key is 7; choose one of: any, C,"),
+    "a preset of rubbish": ({"1": node("LARAEmotionPreset", preset="rubbish"), "2": generate(emotion=["1", 0])}, "preset is 'rubbish'; choose one of: calm"),
+    "a word that is no emotion": ({"1": node("LARANamedEmotion", start="rubbish", middle="(stays)", end="(stays)"), "2": generate(emotion=["1", 0])},
+                                  "rubbish"),
+    "a precision of rubbish": ({"1": node("LARALoadModel", model="embedded", device="cpu", soundfont="automatic", precision="load"),
+                                "2": generate(model=["1", 0])}, "precision is 'load'; choose one of: automatic, float32"),
+    "NaN seconds": ({"2": generate(seconds=float("nan"))}, "The length is nan s"),
     "empty sound": ({"1": SILENT, "2": node("LARAScoreEmotion", audio=["1", 0], tempo=120.0)}, "The audio is empty"),
+    "empty sound to feel like": ({"1": SILENT, "2": node("LARAEmotionFromAudio", audio=["1", 0]), "3": generate(emotion=["2", 0])}, "The audio is empty"),
+    "empty sound to continue": ({"1": SILENT, "2": generate(continue_from=["1", 0])}, "The audio is empty"),
+    "a recording to continue": ({"1": node("EmptyAudio", duration=2.0, sample_rate=44100, channels=2), "2": generate(continue_from=["1", 0])}, NOTES_ONLY),
     "emotion of nothing": ({"1": node("EmptyAudio", duration=4.0, sample_rate=96000, channels=2), "2": node("LARAEmotionFromAudio", audio=["1", 0]),
                             "3": generate(emotion=["2", 0])}, "no music"),
     "a DAW file that is not there": ({"1": node("LARAEmotionFromDAW", file="no.als", valence_lane="", arousal_lane=""), "2": generate(emotion=["1", 0])},
                                      "there is no file"),
     "a take too many": ({"1": generate(draft=True), "2": node("LARARegenerateSegment", piece=["1", 1], from_second=0.0, seed=1, take=5)},
                         "choose 1 to 1"),
+    "a place outside of the output folder": ({"1": generate(draft=True), "2": node("LARASaveMusic", piece=["1", 1], filename_prefix="../../there/x")},
+                                             "filename_prefix is '../../there/x'; give a folder"),
+    "a full graphics card": ({"1": node("LARALoadModel", model="embedded", device="cpu", soundfont="automatic"),
+                              "2": node("TestFullCard", model=["1", 0]), "3": generate(model=["2", 0], seed=616)},
+                             "The graphics card has not enough free memory for this model; in Load LARA Model choose"),
 }
 
 
@@ -225,6 +255,60 @@ def test_a_model_folder_that_is_removed(server, tiny_models):
     with pytest.raises(ValueError, match="There is no model 'tiny' in models/lara; put its folder there, or choose embedded"):
         server.run(prompt | {"2": generate(seconds=5.0, model=["1", 0], draft=True)})
     assert "audio" in server.run({"2": generate(seconds=4.0, draft=True)})["2"]
+
+
+RUBBISH = {"takes": 999, "seconds": "long", "seed": -5, "temperature": None, "emotion_strength": {"x": 1}}
+
+
+@pytest.mark.parametrize("name", RUBBISH)
+def test_a_widget_edited_to_rubbish_is_refused_before_anything_runs(name, server):
+    with pytest.raises(ValueError, match=name):
+        server.queue({"1": generate(**{name: RUBBISH[name]})})
+    assert server.get("/queue") == {"queue_running": [], "queue_pending": []}
+
+
+def test_a_full_card_is_free_again_for_the_next_run(server):
+    prompt, sentence = REFUSED["a full graphics card"]
+    with pytest.raises(RuntimeError, match=sentence):
+        server.run(prompt)
+    assert "audio" in server.run({"1": prompt["1"], "3": generate(model=["1", 0], seed=616, draft=True)})["3"]
+
+
+def test_a_curve_of_comfyui_is_an_emotion(server):
+    outputs = server.run(floats("TestCurve", "[[0, 0], [1, 1]]") | {"4": node("LARAEmotionToFloats", emotion=["2", 0], frames=5, fps=1.0, low=0.0,
+                         high=1.0, tempo=120.0), "5": node("PreviewAny", source=["4", 2])})
+    assert np.allclose(json.loads(outputs["5"]["text"][0]), [0, 0.2, 0.4, 0.6, 0.8], atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
+def test_any_precision_sounds(precision, server):
+    model = node("LARALoadModel", model="embedded", device="cpu", soundfont="automatic", precision=precision)
+    samples, _ = sound(server, server.run({"1": model, "2": generate(seconds=4.0, model=["1", 0], draft=True)})["2"])
+    assert samples.shape == (4 * 44100, 2) and np.abs(samples).max() > 0.05
+
+
+def test_a_recording_is_continued_by_a_model_that_reads_sound(server, tiny_neural):
+    folder = server.base / "models" / "lara" / "neural"
+    shutil.copytree(tiny_neural, folder, dirs_exist_ok=True)
+    rate_hz = 96_000
+    t = np.arange(rate_hz * 3) / rate_hz
+    soundfile.write(server.base / "input" / "before.wav", np.column_stack([np.sin(2 * np.pi * f * t) * (t % 0.5) for f in (220, 330)]), rate_hz)
+    prompt = {"1": node("LoadAudio", audio="before.wav"), "3": generate(seconds=2.0, model=["2", 0], continue_from=["1", 0], draft=True),
+              "2": node("LARALoadModel", model="neural", device="cpu", soundfont="automatic")}
+    samples, rate_hz = sound(server, server.run(prompt)["3"])
+    assert rate_hz == 8000 and len(samples) == 5 * 8000
+    shutil.rmtree(folder)
+
+
+def test_a_score_is_saved_as_a_page_where_it_is_asked_for(server):
+    prompt = {"1": point(0.5, 0.5), "2": generate(emotion=["1", 0], takes=2),
+              "3": node("LARAScoreEmotion", audio=["2", 0], tempo=120.0, asked_for=["1", 0], report=True, filename_prefix="scores/mine")}
+    saved, = server.run(prompt)["3"]["lara_report"]
+    page = server.file(saved).read_text(encoding="utf-8")
+    assert saved == {"filename": "mine_00001_.html", "subfolder": "scores", "type": "output"}
+    assert page.count("<img") == 2 and "sound 2.wav" in page and "<script" not in page and "http" not in page
+    prompt["3"]["inputs"].update(report=False, tempo=121.0)
+    assert "lara_report" not in server.run(prompt)["3"]
 
 
 def test_two_queued_at_once_both_finish(server):

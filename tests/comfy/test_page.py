@@ -3,6 +3,7 @@ the page queues is what the other tests run. Pictures of it come into out/comfyu
 
 import json
 import shutil
+import time
 
 import comfy_workflows
 import pytest
@@ -10,7 +11,7 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 PLAYERS = {"audioUI", "preview"}  # widgets that only show; the page sends them empty
-START_MS, SETTLED_MS = 120_000, 500
+START_MS, RUN_MS, SETTLED_MS = 120_000, 60_000, 500
 PICTURES = comfy_workflows.FOLDER.parent / "out" / "comfyui"
 
 
@@ -25,10 +26,14 @@ def page(server):
         page = browser.new_page(viewport={"width": 1600, "height": 900})
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.goto(server.url, timeout=START_MS)
-        page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=START_MS)
+        open_page(page, server)
         yield page
         browser.close()
+
+
+def open_page(page, server):
+    page.goto(server.url, timeout=START_MS)
+    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=START_MS)
 
 
 @pytest.fixture(params=["canvas", "Nodes 2.0"])
@@ -72,6 +77,62 @@ def test_every_node_can_be_added(drawn, object_info):
         app.graph.add(node);
     })""", kinds)
     assert {node["class_type"] for node in queued(drawn).values()} == set(kinds)
+
+
+def test_a_graph_of_an_older_version_queues_the_same(drawn, object_info):
+    """Inputs that came later are optional and come last: what an older version saved lacks them."""
+    name, newer = "Emotion arc", {"report", "filename_prefix"}
+    workflow = json.loads((comfy_workflows.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    older = json.loads(json.dumps(workflow))
+    for node in older["nodes"]:
+        if node["type"] == "LARAScoreEmotion":
+            node["inputs"] = [socket for socket in node["inputs"] if socket["name"] not in newer]
+            node["widgets_values"] = node["widgets_values"][:-len(newer)]
+        for socket in node["inputs"]:
+            socket["type"] = socket["type"].split(",")[0]
+    assert older != workflow
+    drawn.evaluate("workflow => app.loadGraphData(workflow, true, true, 'older')", older)
+    assert queued(drawn) == comfy_workflows.api_format(workflow, object_info)
+
+
+def test_sockets_have_colours_of_their_own(drawn):
+    load(drawn, "First sound")
+    for palette in ("light", "dark"):  # a change takes the canvas's colours away
+        drawn.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", palette)
+        colours = drawn.evaluate("""async () => {
+            await new Promise((done) => setTimeout(done, 700));
+            const style = getComputedStyle(document.body), kinds = ["LARA_MODEL", "LARA_EMOTION", "LARA_PIECE"];
+            return kinds.map((kind) => [app.canvas.default_connection_color_byType[kind], style.getPropertyValue(`--color-datatype-${kind}`).trim()]);
+        }""")
+        assert all(canvas == nodes and canvas for canvas, nodes in colours) and len({canvas for canvas, _ in colours}) == 3
+
+
+def test_a_graph_that_is_opened_at_once_keeps_its_values(page, server, object_info):
+    """ComfyUI shows the graph of the last session as soon as it can, even where what the widgets need comes late."""
+    other = page.context.browser.new_page()
+    other.route("**/extensions/lara-gen/*.json", lambda route: (time.sleep(1), route.continue_()))
+    open_page(other, server)
+    workflow = load(other, "Emotion arc")
+    assert queued(other) == comfy_workflows.api_format(workflow, object_info)
+    other.close()
+
+
+def test_a_saved_report_can_be_opened(drawn):
+    load(drawn, "Emotion arc")
+    drawn.evaluate("""() => {
+        const set = (kind, name, value) => { app.graph.nodes.find((node) => node.type === kind).widgets.find((w) => w.name === name).value = value; };
+        set("LARAGenerateMusic", "seconds", 6);
+        set("LARAScoreEmotion", "report", true);
+        app.queuePrompt(0);
+    }""")
+    button = "app.graph.nodes.find((node) => node.type === 'LARAScoreEmotion').widgets.find((widget) => widget.name === 'Open report')"
+    drawn.wait_for_function(f"() => {button}", timeout=RUN_MS)
+    drawn.wait_for_timeout(SETTLED_MS)
+    with drawn.expect_popup() as opened:
+        drawn.evaluate(f"() => {button}.callback()")
+    opened.value.get_by_role("heading", name="Emotion of 1 piece").wait_for()
+    opened.value.close()
+    assert "Open report" not in json.dumps(queued(drawn))
 
 
 WIDGETS = {"pad": ("First sound", "lara-va-pad .knob", "1", "va"),

@@ -31,6 +31,7 @@ class Node {
 export const app = {
   graph: { nodes: [], links: {}, getNodeById: (id) => app.graph.nodes.find((node) => node.id === id) },
   nodeOutputs: {},
+  extensionManager: { setting: { get: () => new URLSearchParams(location.search).get("language") } },
   checked: 0, // how often an edit was reported to the graph's undo
   canvas: { emitBeforeChange() {}, emitAfterChange() { app.checked += 1; } },
   registerExtension(extension) {

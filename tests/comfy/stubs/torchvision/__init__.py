@@ -4,19 +4,27 @@ import sys
 import types
 
 
+class _Nothing:
+    """Whatever a name stands for: it has attributes, and fails when it is used."""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_args, **_kwargs):
+        raise RuntimeError("torchvision is a stand-in here; install the real one to use this node")
+
+
 class _Missing(types.ModuleType):
-    """A module with every name in it; what is got by them can be imported, and fails when it is used."""
+    """A module with every name in it."""
 
     __path__ = ()
 
     def __getattr__(self, name: str):
         if name.startswith("__"):
             raise AttributeError(name)
-        return _fail
-
-
-def _fail(*_args, **_kwargs):
-    raise RuntimeError("torchvision is a stand-in here; install the real one to use this node")
+        return _Nothing()
 
 
 for _name in ("transforms", "transforms.functional", "ops", "utils", "io", "models"):

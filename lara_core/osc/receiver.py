@@ -41,15 +41,16 @@ class Receiver:
     empty for all. feedback: (host, port) pairs that answers go to. mappings: what else than the protocol's addresses is heard.
 
     `valence`, `arousal`, `prompt`, `seed`, `armed` (for recording, None until it is told) are the latest values. Each listener in
-    `listeners` is called in the socket's thread as (name, values, seconds of time.monotonic), with the names of protocol.INCOMING
+    `listeners` is called in the socket's thread as (name, values, seconds of `clock`), with the names of protocol.INCOMING
     except that what moves valence or arousal comes as "affect" (valence, arousal), and a jump of the transport as "jump" ().
     Listeners are quick and raise nothing. `tickers` are called with the seconds, ten times a second.
     Raises ValueError where the port cannot be had.
     """
 
     def __init__(self, port: int = PORT, host: str = LOOPBACK, allow: Sequence[str] = (),
-                 feedback: Sequence[tuple[str, int]] = ((LOOPBACK, FEEDBACK_PORT),), mappings: Sequence[Mapping] = ()):
-        self.allow = [_network(text) for text in allow]
+                 feedback: Sequence[tuple[str, int]] = ((LOOPBACK, FEEDBACK_PORT),), mappings: Sequence[Mapping] = (),
+                 clock: Callable[[], float] = time.monotonic):
+        self.clock, self.allow = clock, [_network(text) for text in allow]
         self._socket = _bound(host, port)
         self.host, self.port = host, self._socket.getsockname()[1]
         self.feedback, self.transport = list(feedback), Transport()
@@ -136,7 +137,7 @@ class Receiver:
                     self._closing.wait(0.05)
                 continue
             if packet and (not self.allow or self._is_allowed(sender[0])):
-                self.handle(packet, time.monotonic(), sender)
+                self.handle(packet, self.clock(), sender)
 
     def handle(self, packet: bytes, now: float, sender: tuple = (LOOPBACK, 0)) -> None:
         """A packet as it came at `now` -> what it changes; whatever is wrong with it is counted and told, and raises nothing."""
@@ -242,7 +243,7 @@ class Receiver:
                 counted, since = self.received, now
             self._echo()
             for ticker in self.tickers:
-                ticker(now)
+                ticker(self.clock())
 
     def _echo(self) -> None:
         """What is in force, where it has changed; and to a mapped control where something else has moved its value."""

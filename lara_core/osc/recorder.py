@@ -49,6 +49,11 @@ class Recorder:
         with self._lock:
             return np.array(self._samples, float).reshape(-1, 4)[:, :3]
 
+    @property
+    def known(self) -> Curve | None:
+        """What was there before the open pass."""
+        return self._curve
+
     def curve(self) -> Curve | None:
         """Everything recorded so far, the open pass included."""
         with self._lock:

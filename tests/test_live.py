@@ -30,7 +30,7 @@ from lara_core.osc.receiver import Receiver
 from lara_core.osc.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parent.parent
-STEP_SECONDS = 0.02
+STEP_SECONDS = 0.04
 JUMP = Curve(((0, -0.5, -0.8), (101.0, -0.5, -0.8), (101.01, -0.5, 0.8), (2000, -0.5, 0.8)), "beats")
 
 
@@ -128,7 +128,7 @@ def studio():
 # ---- in virtual time -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tempo", [90.0, 120.0, 133.7, 140.0])
+@pytest.mark.parametrize("tempo", [90.0, 133.7])
 def test_ten_minutes_without_a_gap_at_the_tempo_of_the_daw(studio, tempo):
     one = studio(tempo=tempo)
     one.daw.play()
@@ -137,7 +137,7 @@ def test_ten_minutes_without_a_gap_at_the_tempo_of_the_daw(studio, tempo):
     assert [bar.bar for bar in bars] == list(range(bars[0].bar, bars[0].bar + len(bars))) and bars[0].bar <= 2
     total = np.cumsum([bar.samples for bar in bars])
     exact = np.round(np.arange(1, len(bars) + 1) * 240 / bars[0].tempo_bpm * SilentMaker.sample_rate_hz)
-    assert np.abs(total - exact).max() <= 1 and {bar.tempo_bpm for bar in bars} == {pytest.approx(tempo)}  # to the sample, at a tempo of 32 bits
+    assert np.abs(total - exact).max() <= 1 and all(bar.tempo_bpm == pytest.approx(tempo) for bar in bars)  # of 32 bits
     assert min(bar.ahead_beats for bar in bars[1:]) > 0
 
 
@@ -148,8 +148,8 @@ def test_ten_minutes_with_changes_of_tempo_meet_the_bar_lines_again(studio):
     assert one.conductor.late == 0
     assert [bar.bar for bar in bars] == list(range(bars[0].bar, bars[0].bar + len(bars)))
     for bar in bars:
-        low, high = (1 - MAX_BEND) * 90, 140 / (1 - MAX_BEND)
-        assert low <= bar.tempo_bpm <= high
+        low, high = 90 / (1 + MAX_BEND), 140 / (1 - MAX_BEND)
+        assert low - 1e-6 <= bar.tempo_bpm <= high + 1e-6
     # where each bar sounds, against where the DAW has its line
     sound, worst_late = np.cumsum([0] + [bar.samples for bar in bars]) / SilentMaker.sample_rate_hz, {}
     edges = np.array([0, 62, 201, 400.5, 800])
@@ -168,11 +168,11 @@ def test_ten_minutes_with_changes_of_tempo_meet_the_bar_lines_again(studio):
 @pytest.mark.parametrize("tempo, cost", [(90, 0.1), (90, 0.6), (120, 0.5), (140, 0.4)])
 def test_a_jump_of_arousal_is_heard_within_two_bars(studio, tempo, cost):
     latencies = []
-    for at in np.arange(64, 72, 0.37):
+    for at in np.arange(64, 72, 0.71):
         one = studio(automation=Curve(((0, 0, -0.8), (at, 0, -0.8), (at + 0.01, 0, 0.8), (2000, 0, 0.8)), "beats"), tempo=float(tempo), cost_seconds=lambda: cost)
-        one.daw.locate(48)
+        one.daw.locate(56)
         one.daw.play()
-        bars = one.run(40 * 60 / tempo)
+        bars = one.run(28 * 60 / tempo)
         latencies.append(next(bar.bar * 4 for bar in bars if bar.arousal > 0.7) - at)
     assert 0 < min(latencies) and max(latencies) <= 8
 
@@ -193,7 +193,7 @@ def test_what_was_played_before_is_read_ahead(studio):
 
 
 def test_a_bar_that_is_late_is_replaced_told_and_comes_later(studio, tmp_path):
-    cost = iter([0.4] * 4 + [5.0] + [0.4] * 100)
+    cost = iter([0.4] * 4 + [4.0] + [0.4] * 100)
     with SegmentFolder(tmp_path, SilentMaker.sample_rate_hz, 2) as folder:
         one = studio(cost_seconds=lambda: next(cost), folder=folder)
         one.daw.play()
@@ -405,7 +405,7 @@ def test_a_session_in_real_time(tmp_path, tiny_model):
     (["--feedback", "here"], "HOST:PORT"), (["--port", "99999999"], "no place to listen"), (["--allow", "me"], "network"), (["--curve", "none.json"], "none.json"),
     (["--seed", "-1"], "whole number"), (["--key", "H"], "'H'"), (["--metre", "7/8"], "7/8"), (["--prompt", " "], "prompt"), (["--model", "nobody"], "nobody")])
 def test_what_is_wrong_is_one_sentence(tmp_path, capsys, options, said):
-    arguments = options if options == [] else ["-o", str(tmp_path / "out"), "--port", "0", *options]
+    arguments = options if options == [] else ["-o", str(tmp_path / "out"), "--port", "0", "--minutes", "0.001", *options]
     assert main(["live", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("lara: ") and error.count("\n") == 1 and said in error

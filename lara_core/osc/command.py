@@ -52,6 +52,12 @@ def main(args: argparse.Namespace) -> None:
     """Run what add_arguments describes. Raises ValueError or OSError in one sentence."""
     if args.minutes is not None and not 0 < args.minutes <= 1440:
         raise ValueError(f"--minutes is {args.minutes:g}; give more than 0 and at most 1440")
+    if not args.prompt.strip():
+        raise ValueError("the prompt is empty; say in words what to play")
+    if not args.record_only:
+        from ..pipeline import EMBEDDED, find_model
+
+        args.model = find_model(args.model or EMBEDDED)
     mappings = [mapping for text in args.map for mapping in (load_mappings(text) if text.endswith(".json") else [read_mapping(text)])]
     curve = None if args.curve is None else Curve.load(args.curve)
     feedback = [_target(text) for text in args.feedback] if args.feedback else [(LOOPBACK, FEEDBACK_PORT)]
@@ -95,14 +101,14 @@ def _learn(receiver: Receiver, names: list[str], mappings: list[Mapping], path: 
 
 def _conductor(args: argparse.Namespace, receiver: Receiver, recorder: Recorder, stack: contextlib.ExitStack) -> "Conductor":
     from ..codec import Request
-    from ..pipeline import EMBEDDED, Lara
+    from ..pipeline import Lara
     from ..text import check_prompt
     from .live import Conductor
     from .maker import LiveEmotion, Maker
     from .output import SegmentFolder, SoundQueue, open_device
 
     prompt = check_prompt(args.prompt)
-    lara = Lara.load(args.model or EMBEDDED, soundfont=args.soundfont)
+    lara = Lara.load(args.model, soundfont=args.soundfont)
     maker = Maker(lara, LiveEmotion(recorder, receiver.clock), prompt, Request(1.0, metre=args.metre, tonic=args.key, seed=args.seed))
     folder = stack.enter_context(SegmentFolder(args.output, maker.sample_rate_hz, maker.channels))
     queue = None

@@ -56,8 +56,8 @@ def _drawn(values: np.ndarray) -> str:
 class Monitor:
     """Draws the lines over themselves on a terminal; elsewhere, one line every ten seconds."""
 
-    def __init__(self, stream: TextIO = sys.stdout):
-        self.stream, self._drawn, self._last = stream, 0, -math.inf
+    def __init__(self, stream: TextIO | None = None):
+        self.stream, self._drawn, self._last = stream or sys.stdout, 0, -math.inf
 
     def draw(self, lines_now: Callable[[], list[str]]) -> None:
         now, terminal = time.monotonic(), self.stream.isatty()

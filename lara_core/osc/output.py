@@ -66,7 +66,7 @@ class SoundQueue:
         self.sample_rate_hz, self.channels = sample_rate_hz, channels
         self.gaps = 0  # times that it ran dry while something was playing
         self._parts: deque[np.ndarray] = deque()
-        self._lock, self._playing = threading.Lock(), False
+        self._lock, self._playing, self._dry = threading.Lock(), False, False
 
     def begin(self, delay_seconds: float) -> None:
         """What is put next begins after so long."""
@@ -77,6 +77,7 @@ class SoundQueue:
     def put(self, samples: np.ndarray) -> None:
         with self._lock:
             self._parts.append(samples)
+            self._playing, self._dry = True, False
 
     def stop(self) -> None:
         """Fade out what plays, and forget the rest."""
@@ -98,9 +99,9 @@ class SoundQueue:
                 at += taken.shape[1]
                 if taken.shape[1] < part.shape[1]:
                     self._parts.appendleft(part[:, taken.shape[1]:])
-            if at < frames and self._playing:
+            if at < frames and self._playing and not self._dry:
                 self.gaps += 1
-            self._playing = at == frames
+                self._dry = True
         return out
 
 

@@ -52,6 +52,7 @@ class Receiver:
                  clock: Callable[[], float] = time.monotonic):
         self.clock, self.allow = clock, [_network(text) for text in allow]
         self._socket = _bound(host, port)
+        self._sockets, self._handling = [self._socket], threading.Lock()  # more than one thread may hand in packets
         self.host, self.port = host, self._socket.getsockname()[1]
         self.feedback, self.transport = list(feedback), Transport()
         self.valence, self.arousal, self.prompt, self.seed, self.armed = 0.0, 0.0, None, None, None
@@ -69,10 +70,14 @@ class Receiver:
         self._rivals: dict[tuple, float] = {}
         self._echoed = (math.nan, math.nan)
         self._is_allowed = functools.lru_cache(256)(lambda host: any(ipaddress.ip_address(host) in network for network in self.allow))
-        self._threads = [threading.Thread(target=target, name=name, daemon=True)
-                         for target, name in ((self._listen, "lara-osc"), (self._tick, "lara-osc-tick"))]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._listen, "lara-osc", self._socket)
+        self._start(self._tick, "lara-osc-tick")
+
+    def _start(self, target: Callable, name: str, *arguments) -> None:
+        thread = threading.Thread(target=target, name=name, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     # ---- sharing and closing ---------------------------------------------------------------------------------------
 
@@ -98,12 +103,13 @@ class Receiver:
             self._closing.set()
             if _SHARED.get(self.port) is self:
                 del _SHARED[self.port]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:  # an empty packet ends the wait for the next
-            waker.sendto(b"", (LOOPBACK if self.host == EVERY_ADDRESS else self.host, self.port))
+        for one in self._sockets:
+            host, port = one.getsockname()
+            one.sendto(b"", (LOOPBACK if host == EVERY_ADDRESS else host, port))  # an empty packet ends the wait for the next
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(2.0)
-        self._socket.close()
+            thread.join(2.0)
+        for one in self._sockets:
+            one.close()
 
     def __enter__(self) -> "Receiver":
         return self
@@ -119,18 +125,23 @@ class Receiver:
         handler = functools.partial(self._mapped, mapping)
         self._handlers[mapping.address] = [*self._handlers.get(mapping.address, ()), handler]  # a new list: the thread may read
 
-    def clear_mappings(self) -> None:
-        self._mappings = []
-        self._handlers = {one.address: [functools.partial(self._protocol, one)] for one in INCOMING.values()}
+    def remove_mapping(self, mapping: Mapping) -> None:
+        self._mappings.remove(mapping)
+        self._handlers[mapping.address] = [one for one in self._handlers[mapping.address] if getattr(one, "args", None) != (mapping,)]
 
     def listen_to(self, address: str, handler: Callable[[tuple], None]) -> None:
         """Call handler(arguments) for an address that no table knows, in the socket's thread."""
         self._handlers[address] = [*self._handlers.get(address, ()), lambda arguments, now: handler(arguments)]
 
-    def _listen(self) -> None:
+    def listen_on(self, port: int) -> None:
+        """Hear another port too, which some programs answer to, whatever port asked. Raises ValueError where it cannot be had."""
+        self._sockets.append(_bound(self.host, port))
+        self._start(self._listen, "lara-osc-answers", self._sockets[-1])
+
+    def _listen(self, source: socket.socket) -> None:
         while not self._closing.is_set():
             try:
-                packet, sender = self._socket.recvfrom(MAX_PACKET_BYTES + 1)
+                packet, sender = source.recvfrom(MAX_PACKET_BYTES + 1)
             except OSError as error:  # Windows says here that an answer found no listener, or that a packet was too long
                 if not self._closing.is_set():
                     self.complain(f"The network does not answer as it should ({error.strerror}); messages may be missing.")
@@ -147,21 +158,25 @@ class Receiver:
             self.refused += 1
             self.complain(str(error))
             return
-        self.last_heard_seconds = now
-        for address, arguments in messages:
-            self.received += 1
-            handlers = self._handlers.get(address)
-            if handlers is None:
-                self._stranger(address, arguments)
-                continue
-            try:
-                for handler in handlers:
-                    handler(arguments, now)
-            except OscError as error:
-                self.refused += 1
-                self.complain(str(error))
-        if sender not in self._rivals or len(self._rivals) > 1:
-            self._check_rivals(sender, now)
+        with self._handling:
+            self.last_heard_seconds = now
+            for address, arguments in messages:
+                self.received += 1
+                try:
+                    self._dispatch(address, arguments, now)
+                except OscError as error:
+                    self.refused += 1
+                    self.complain(str(error))
+            if sender not in self._rivals or len(self._rivals) > 1:
+                self._check_rivals(sender, now)
+
+    def _dispatch(self, address: str, arguments: tuple, now: float) -> None:
+        handlers = self._handlers.get(address)
+        if handlers is None:
+            self._stranger(address, arguments)
+            return
+        for handler in handlers:
+            handler(arguments, now)
 
     def _stranger(self, address: str, arguments: tuple) -> None:
         if address in self.strangers or len(self.strangers) < MAX_STRANGERS:
@@ -216,11 +231,18 @@ class Receiver:
         """An answer to everyone who gets feedback; a network that is gone is complained about, and raises nothing."""
         packet = encode(answer if isinstance(answer, str) else answer.address, *values)
         for target in self.feedback:
-            try:
-                self._socket.sendto(packet, target)
-            except OSError as error:
-                if not self._closing.is_set() and answer is not ERROR:
-                    self.complain(f"Nothing can be sent to {target[0]} port {target[1]} ({error.strerror}); check the network and --feedback.")
+            self._send(packet, target, answer is not ERROR)
+
+    def send_to(self, target: tuple[str, int], address: str, *values) -> None:
+        """A message of another program's protocol, to that program."""
+        self._send(encode(address, *values), target, True)
+
+    def _send(self, packet: bytes, target: tuple[str, int], may_complain: bool) -> None:
+        try:
+            self._socket.sendto(packet, target)
+        except OSError as error:
+            if may_complain and not self._closing.is_set():
+                self.complain(f"Nothing can be sent to {target[0]} port {target[1]} ({error.strerror}); check the network and --feedback.")
 
     def complain(self, text: str) -> None:
         """One sentence into the log, the monitor and /lara/error; of many in a row, one every two seconds is told."""

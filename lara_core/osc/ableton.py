@@ -37,6 +37,7 @@ class AbletonLive:
         self.state = "looking for Live"
         self.found: dict[str, tuple[int, int, int]] = {}  # valence, arousal -> track, device, parameter
         self._mappings: list[Mapping] = []
+        self._round: tuple[int, ...] = ()  # behind the indices from the second subscription on
         self._names: dict[tuple[int, int], tuple] = {}  # (track, device) -> names of its parameters
         self._ranges: dict[tuple[int, int], list[tuple]] = {}
         self._devices: dict[int, tuple] = {}
@@ -81,9 +82,11 @@ class AbletonLive:
 
     def _unsubscribe(self) -> None:
         for place in self.found.values():
-            self._ask("/live/device/stop_listen/parameter/value", *place)
+            self._ask("/live/device/stop_listen/parameter/value", *place, *self._round)
         for mapping in self._mappings:
             self.receiver.remove_mapping(mapping)
+        if self._mappings:
+            self._round = (sum(self._round) + 1,)
         self.found, self._mappings = {}, []
 
     # ---- answers ---------------------------------------------------------------------------------------------------
@@ -176,10 +179,10 @@ class AbletonLive:
             edges = [values[parameter] for values in self._ranges[track, device] if parameter < len(values)]
             low, high = min(edges, default=0.0), max(edges, default=0.0)
             mapping = Mapping("/live/device/get/parameter/value", name, *((float(low), float(high)) if low < high else (0.0, 127.0)),
-                              (track, device, parameter))
+                              (track, device, parameter, *self._round))
             self._mappings.append(mapping)
             self.receiver.add_mapping(mapping)
-            self._ask("/live/device/start_listen/parameter/value", track, device, parameter)
+            self._ask("/live/device/start_listen/parameter/value", track, device, parameter, *self._round)
         for prop in TRANSPORT:
             self._ask(f"/live/song/start_listen/{prop}")
         self._next_seconds = self.receiver.clock() + CHECK_SECONDS

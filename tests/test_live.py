@@ -58,6 +58,9 @@ class SilentMaker:
     def again(self, number, seed) -> MadeBar:
         return dataclasses.replace(self.make(0.0, 120.0), number=number, seed=seed)
 
+    def hear(self, samples):
+        return 0.25, -0.5
+
     def cancel(self):
         self.cancelled = True
 
@@ -282,6 +285,14 @@ def test_commands(studio, tmp_path):
         assert one.maker.made > len(one.conductor.delivered)
 
 
+def test_what_was_played_is_heard_now_and_then_and_told(studio):
+    one = studio(cost_seconds=lambda: 0.2, tempo=90)
+    one.daw.play()
+    one.run(60)
+    scores = [values for address, *values in one.sent if address == "/lara/score"]
+    assert scores == [[0.25, -0.5]] * len(scores) and 2 <= len(scores) <= 3 and one.conductor.late == 0
+
+
 def test_the_monitor_says_what_a_musician_wants_to_know(studio):
     one = studio()
     quiet = " ".join(lines(one.receiver, one.recorder, one.conductor, one.now))
@@ -291,7 +302,8 @@ def test_the_monitor_says_what_a_musician_wants_to_know(studio):
     one.receiver.handle(encode("/1/fader", 0.5), one.now)
     one.receiver.handle(encode("/lara/valence", "x"), one.now)
     text = "\n".join(lines(one.receiver, one.recorder, one.conductor, one.now))
-    for part in ("hears the DAW", "playing, beat 1", "120.0 BPM", "recording", "arousal +0.80", "▁", "bars", "/1/fader", "last problem: /lara/valence"):
+    for part in ("hears the DAW", "playing, beat 1", "120.0 BPM", "recording", "arousal +0.80", "▁", "bars", "/1/fader", "last problem: /lara/valence",
+                 "heard as valence +0.25"):
         assert part in text, text
 
 

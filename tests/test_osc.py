@@ -122,11 +122,11 @@ def test_the_page_shows_the_table_as_it_is():
 
 @pytest.mark.parametrize("one", INCOMING.values(), ids=lambda one: one.name)
 def test_every_address_takes_what_it_says_and_refuses_the_rest(one, receiver):
-    good = {"f": max(one.low, 0.0) if math.isfinite(one.low) else 1.0, "i": 3, "b": True, "s": "words"}
+    good = {"f": max(one.low, 0.0) if math.isfinite(one.low) else 1.0, "i": 3, "b": True, "s": "002|03|0960"}
     heard = []
     receiver.listeners.append(lambda name, values, now: heard.append((name, values)))
     receiver.handle(encode(one.address, *(good[kind] for kind in one.kinds)), time.monotonic())
-    assert [name for name, _ in heard if name != "jump"] == ["affect" if one.name in ("valence", "arousal", "va", "xy") else one.name]
+    assert [name for name, _ in heard if name != "jump"] == ["affect" if one.name in ("valence", "arousal", "va", "xy") else "position" if one.name == "bars" else one.name]
     for index, kind in enumerate(one.kinds):
         for bad in ([float("nan"), float("inf"), "text", None] if kind in "fib" else [1.0]) + ([one.high * 2] if kind in "fi" and math.isfinite(one.high) else []) \
                 + ([2.5] if kind == "i" else []):
@@ -160,6 +160,15 @@ def test_missing_values_and_buttons_without_a_value(receiver):
     assert receiver.transport.playing
     receiver.handle(encode("/lara/xy", 0.75, 0.0), 0.0)
     assert (receiver.valence, receiver.arousal) == (0.5, -1.0)
+
+
+def test_bars_beats_and_ticks(receiver):
+    receiver.handle(encode("/lara/bars", "004|02|0960"), 0.0)
+    assert receiver.transport.beat(0.0) == 13.5
+    for text in ("4|2", "0|1|0", "a|b|c", "-1|1|0", "1|1|99999999999"):
+        refused = receiver.refused
+        receiver.handle(encode("/lara/bars", text), 0.0)
+        assert receiver.refused == refused + 1 and "bar|beat|tick" in receiver.last_error
 
 
 # ---- mappings ------------------------------------------------------------------------------------------------------

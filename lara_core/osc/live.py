@@ -19,7 +19,7 @@ import numpy as np
 
 from .maker import Cancelled, MadeBar, Maker
 from .output import SegmentFolder, SoundQueue, faded
-from .protocol import READY, STATUS
+from .protocol import READY, SCORE, STATUS
 from .receiver import Receiver
 
 MARGIN_SECONDS = 0.06  # a bar that is not ready so long before its line is late
@@ -29,6 +29,7 @@ MAX_OFF_SECONDS = 0.05  # a DAW tells its position no more exactly
 MAX_BEND = 0.1  # of a bar's length, to meet the DAW's bar line again
 STATUS_SECONDS = 1.0
 COSTS = 8  # bars whose time is remembered
+HEARD_BARS = 8  # are heard together by the predictor
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Conductor:
         self._last: MadeBar | None = None
         self._apart = True  # the next bar does not follow what sounds before it
         self._jumped, self._asked = False, 0
+        self.heard: tuple[float, float] | None = None  # valence and arousal of the last bars
+        self._recent: deque[np.ndarray] = deque(maxlen=HEARD_BARS)
+        self._hearing: Future | None = None
+        self._hearing_seconds = 0.5  # until it is known
         self._new_seeds = itertools.count(1)
         self._commands: deque[tuple[str, tuple]] = deque()
         self._told: tuple[float, str] = (-math.inf, "")
@@ -106,6 +111,7 @@ class Conductor:
         if self._next_bar is not None:
             self._keep_time(now)
         self._begin_bar(now)
+        self._listen(now)
         self._tell(now)
 
     def _begin_run(self, beat: float) -> None:
@@ -144,18 +150,36 @@ class Conductor:
             if not self._asked:
                 return
             bar = self._bar_asked_for(now)
-        elif self.costs:
-            lead = min(SAFETY * max(self.costs) + SPARE_SECONDS + MARGIN_SECONDS, self.maker.beats_per_bar * 60 / transport.tempo_bpm)
-            if self._seconds_until(bar, now) > lead:
-                return
+        elif self._seconds_until(bar, now) > self._lead_seconds:
+            return
         tempo, beat = self._tempo_of(bar, now), bar * self.maker.beats_per_bar
         future = self.pool.submit(self._timed, self.maker.make, beat, tempo, self.receiver.prompt, self.receiver.seed)
         self._job = future, now, transport.beat(now), None
 
-    def _timed(self, make: Callable, *arguments) -> tuple[MadeBar, float]:
+    @property
+    def _lead_seconds(self) -> float:
+        """How long before its line a bar is begun: at most a bar."""
+        bar = self.maker.beats_per_bar * 60 / self.receiver.transport.tempo_bpm
+        return min(SAFETY * max(self.costs) + SPARE_SECONDS + MARGIN_SECONDS, bar) if self.costs else bar
+
+    def _listen(self, now: float) -> None:
+        """Have the last bars heard while there is nothing else to do, and tell what was heard."""
+        if self._hearing is not None:
+            if self._hearing.done():
+                self.heard, self._hearing_seconds = self._hearing.result()
+                self._hearing = None
+                if self.heard is not None:
+                    self.receiver.send(SCORE, *self.heard)
+        elif self._job is None and self._next_bar is not None and len(self._recent) == HEARD_BARS:
+            if self._seconds_until(self._next_bar, now) - self._lead_seconds > 2 * self._hearing_seconds:
+                sound = np.concatenate(self._recent, axis=1)
+                self._recent.clear()
+                self._hearing = self.pool.submit(self._timed, self.maker.hear, sound)
+
+    def _timed(self, work: Callable, *arguments) -> tuple:
         began = self.clock()
-        made = make(*arguments)
-        return made, self.clock() - began
+        result = work(*arguments)
+        return result, self.clock() - began
 
     def _collect(self, now: float) -> None:
         """Hand over a bar that has been finished."""
@@ -212,6 +236,7 @@ class Conductor:
             if self.queue is not None:
                 self.queue.begin(until)
         self._sound_end += samples.shape[1] / rate
+        self._recent.append(samples)
         if self.queue is not None:
             self.queue.put(samples)
         emotion = made.emotion.mean(0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..audio import Audio
 from ..codec import Request
 from ..codec.score import METRES, Score
 from ..pipeline import Lara, segment_seed
@@ -86,6 +87,11 @@ class Maker:
         for bar in bars:
             made = _made(take, bar.number, bar.tempo_bpm)
         return made
+
+    def hear(self, samples: np.ndarray) -> tuple[float, float] | None:
+        """Valence and arousal of samples [C, T] as the predictor hears them; None where it hears no music."""
+        track = self.lara.score(Audio(samples, self.sample_rate_hz)).track
+        return (float(track.point[0]), float(track.point[1])) if track.is_music else None
 
     def cancel(self) -> None:
         self._cancel = True

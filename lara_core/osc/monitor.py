@@ -36,6 +36,8 @@ def lines(receiver: Receiver, recorder: Recorder, conductor: Conductor | None, n
     if conductor is not None:
         took = f", a bar takes {max(conductor.costs):.1f} s" if conductor.costs else ""
         text.append(f"music: {conductor.status}; {len(conductor.delivered)} bars, {conductor.ahead_beats:.1f} beats ahead, {conductor.late} late{took}")
+        if conductor.heard is not None:
+            text.append(f"the last bars are heard as valence {conductor.heard[0]:+.2f}, arousal {conductor.heard[1]:+.2f}")
     unknown = ", ".join(list(receiver.strangers)[:4])
     if unknown:
         text.append(f"also heard, and not used: {unknown} (map them with --map or --learn)")

@@ -20,6 +20,7 @@ MAX_PACKET_BYTES = 8192
 MAX_DEPTH = 8  # of bundles within bundles, and of arrays within arrays
 MAX_ADDRESS = 255
 MAX_BEATS = 1e6
+TICKS_PER_BEAT = 1920  # of /lara/bars
 MAX_SEED = 2 ** 31 - 1  # an OSC integer
 WILDCARDS = frozenset("*?[]{}")
 SLACK = 1e-4  # of a range: what rounding to 32 bits and to steps of a controller may exceed it by
@@ -88,6 +89,15 @@ def within(value, low: float, high: float, what: str) -> float:
     raise OscError(f"{what} came with {value:g}; it takes {low:g} to {high:g}. Another range is given with --map or learned with --learn.")
 
 
+def beats_of(text: str) -> float:
+    """bar|beat|tick -> quarter notes from the beginning, in 4/4. Raises OscError."""
+    match = re.fullmatch(r" *(\d{1,6})\|(\d{1,3})\|(\d{1,5}) *", text, re.ASCII)
+    if match is None or int(match[1]) < 1 or int(match[2]) < 1:
+        raise OscError(f"/lara/bars came with {shown(text)}; send bar|beat|tick, such as 004|02|0960.")
+    bar, beat, tick = map(int, match.groups())
+    return 4.0 * (bar - 1) + (beat - 1) + tick / TICKS_PER_BEAT
+
+
 def shown(value) -> str:
     text = "nothing (N)" if value is None else "an array" if isinstance(value, tuple) else repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
@@ -102,6 +112,7 @@ INCOMING = {address.name: address for address in (
     Address("tempo", "/lara/tempo", "f", "quarter notes a minute", *TEMPO_RANGE_BPM),
     Address("position", "/lara/position", "f", "where the song is, in quarter notes from its beginning", 0, MAX_BEATS),
     Address("time", "/lara/time", "f", "where the song is, in seconds, for a DAW that tells no beats: counted in beats by the tempo", 0, MAX_BEATS),
+    Address("bars", "/lara/bars", "s", "where the song is, as Ardour writes it: bar|beat|tick in 4/4, 1920 ticks a beat"),
     Address("play", "/lara/play", "b", "the transport plays, or stands"),
     Address("record", "/lara/record", "b", "write the curve while the transport plays, over what is there"),
     Address("generate", "/lara/generate", "", "make the next bar now, without the transport"),
@@ -246,8 +257,8 @@ def tables() -> dict[str, str]:
     """What docs/osc.md shows between its markers, by the name of the marker: Markdown tables."""
     incoming = ["| address | types | range | what it does |", "|---|---|---|---|"]
     for one in INCOMING.values():
-        span = "-" if math.isinf(one.high) else f"{one.low:g} to {one.high:g}"
-        incoming.append(f"| `{one.address}` | {one.types} | {span} | {one.meaning} |")
+        span = "-" if math.isinf(one.high) else f"{one.low:.10g} to {one.high:.10g}"
+        incoming.append(f"| `{one.address}` | {one.types} | {span} | {one.meaning} |".replace("bar|beat|tick", r"bar\|beat\|tick"))
     outgoing = ["| address | types | what it says |", "|---|---|---|"]
     outgoing += [f"| `{one.address}` | {one.types} | {one.meaning} |" for one in OUTGOING]
     return {"incoming": "\n".join(incoming), "outgoing": "\n".join(outgoing)}

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from .mapping import Mapping
-from .protocol import ECHO, ERROR, INCOMING, MAX_PACKET_BYTES, Answer, OscError, encode, parse
+from .protocol import ECHO, ERROR, INCOMING, MAX_PACKET_BYTES, Answer, OscError, beats_of, encode, parse
 from .transport import Transport
 
 PORT, FEEDBACK_PORT = 9400, 9401
@@ -208,7 +208,9 @@ class Receiver:
         if name in AFFECT:
             self.valence, self.arousal = AFFECT[name](values, self.valence, self.arousal)
             name, values = "affect", (self.valence, self.arousal)
-        elif name in ("position", "time"):
+        elif name in ("position", "time", "bars"):
+            if name == "bars":
+                name, values = "position", (beats_of(values[0]),)
             if transport.set_beat(values[0], now) if name == "position" else transport.set_time(values[0], now):
                 self._tell("jump", (), now)
         elif name == "tempo":

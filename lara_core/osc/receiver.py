@@ -62,7 +62,7 @@ class Receiver:
         self.messages_per_second, self.last_error, self.last_heard_seconds = 0.0, "", -math.inf
         self.strangers: dict[str, tuple] = {}  # unknown addresses and what came last
         self.on_stranger: Callable[[str, tuple], None] | None = None
-        self._mappings: list[Mapping] = []
+        self.mappings: list[Mapping] = []
         self._handlers = {one.address: [functools.partial(self._protocol, one)] for one in INCOMING.values()}
         for mapping in mappings:
             self.add_mapping(mapping)
@@ -121,12 +121,18 @@ class Receiver:
 
     def add_mapping(self, mapping: Mapping) -> None:
         """Hear one address more; one that meant something else before keeps that too."""
-        self._mappings.append(mapping)
+        self.mappings.append(mapping)
         handler = functools.partial(self._mapped, mapping)
         self._handlers[mapping.address] = [*self._handlers.get(mapping.address, ()), handler]  # a new list: the thread may read
 
+    def replace_mapping(self, mapping: Mapping) -> None:
+        """Add a mapping in place of what the same control was mapped to."""
+        for other in [other for other in self.mappings if (other.address, other.leading) == (mapping.address, mapping.leading)]:
+            self.remove_mapping(other)
+        self.add_mapping(mapping)
+
     def remove_mapping(self, mapping: Mapping) -> None:
-        self._mappings.remove(mapping)
+        self.mappings.remove(mapping)
         self._handlers[mapping.address] = [one for one in self._handlers[mapping.address] if getattr(one, "args", None) != (mapping,)]
 
     def listen_to(self, address: str, handler: Callable[[tuple], None]) -> None:
@@ -277,7 +283,7 @@ class Receiver:
         self._echoed = current
         for answer, value in zip(ECHO, current):
             self.send(answer, float(value))
-        for mapping in self._mappings:
+        for mapping in self.mappings:
             raw = mapping.echo(*current)
             if raw is not None:
                 self.send(mapping.address, *raw)

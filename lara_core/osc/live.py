@@ -23,7 +23,7 @@ from .protocol import READY, SCORE, STATUS
 from .receiver import Receiver
 
 MARGIN_SECONDS = 0.06  # a bar that is not ready so long before its line is late
-SAFETY = 1.5  # a bar is begun so many times earlier than the last ones took
+SAFETY = 2.0  # a bar is begun so many times earlier than the last ones took
 SPARE_SECONDS = 0.15
 MAX_OFF_SECONDS = 0.05  # a DAW tells its position no more exactly
 MAX_BEND = 0.1  # of a bar's length, to meet the DAW's bar line again

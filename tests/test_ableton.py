@@ -3,6 +3,7 @@ the folder LARA_ABLETONOSC, the remote script itself on a Live that is only obje
 
 import importlib
 import os
+import random
 import socket
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lara_core.osc.ableton import ABSENT, AbletonLive
-from lara_core.osc.protocol import encode, parse
+from lara_core.osc.protocol import OscError, encode, parse
 from lara_core.osc.receiver import Receiver
 
 SCRIPT = os.environ.get("LARA_ABLETONOSC", "")
@@ -269,3 +270,18 @@ def test_an_error_of_the_script_is_passed_on(live_set):
     one.wait(lambda: one.live.state.startswith("hears Live"))
     one.script.send("/live/error", "Track index out of range")
     one.wait(lambda: "Track index out of range" in one.receiver.last_error)
+
+
+def test_answers_of_any_kind_harm_nothing(monkeypatch):
+    rng, values = random.Random(5), (0, 1, 2, -1, 0.5, float("nan"), float("inf"), 1e30, "LARA", "valence", "arousal", "", True, None, b"x", ("a", 1))
+    with Receiver(0, feedback=()) as receiver:
+        live = AbletonLive(receiver, ask_port=9, answer_port=0)
+        addresses = [address for address in receiver._handlers if address.startswith("/live/")]
+        for _ in range(20_000):
+            address = rng.choice(addresses)
+            try:
+                receiver._dispatch(address, tuple(rng.choice(values) for _ in range(rng.randrange(6))), time.monotonic())
+            except OscError:
+                pass
+        live.close()
+        assert all(thread.is_alive() for thread in receiver._threads)

@@ -262,6 +262,16 @@ def test_the_sound_device_hears_no_gap(studio):
     assert first / SilentMaker.sample_rate_hz == pytest.approx(bar * 2, abs=0.05)
 
 
+def test_a_machine_that_slept_begins_anew(studio):
+    one = studio()
+    one.daw.play()
+    before = len(one.run(10))
+    one.now += 3600
+    one.daw.advance(one.now)
+    bars = one.run(6)
+    assert len(bars) < before + 5 and bars[before].bar > 1800
+
+
 def test_commands(studio, tmp_path):
     with SegmentFolder(tmp_path, SilentMaker.sample_rate_hz, 2) as folder:
         one = studio(folder=folder)
@@ -348,6 +358,13 @@ def test_cancelling_leaves_the_piece_as_it_was(maker):
         maker.make(4.0, 120.0)
     maker.take.on_progress = None
     assert maker.make(4.0, 120.0).number == 1
+
+
+def test_a_prompt_that_cannot_be_used_costs_one_bar(maker):
+    maker.make(0.0, 120.0, "quiet strings")
+    with pytest.raises(ValueError, match="prompt"):
+        maker.make(4.0, 120.0, "x" * 2000)
+    assert maker.make(4.0, 120.0, "x" * 2000).number == 1 and maker.take.prompt == "quiet strings"
 
 
 def test_the_last_bar_by_itself_has_what_sounds_in_it(maker):

@@ -290,11 +290,16 @@ def test_answers_echoes_and_errors_go_where_the_surface_listens():
         surface.settimeout(3)
         with Receiver(0, feedback=[surface.getsockname()], mappings=[Mapping("/1/fader", "arousal", 0, 1)]) as receiver:
             receiver.send(protocol.READY, 3, 12.0, 4.0, "/tmp/0003.wav")
+            send(receiver, encode("/1/fader", 0.25))
+            heard = []
+            while ("/lara/arousal", (-0.5,)) not in heard:
+                heard += parse(surface.recv(8192))
+            assert "/1/fader" not in dict(heard)  # it knows
             send(receiver, encode("/lara/va", 0.5, 1.0), encode("/lara/valence", "loud"))
-            heard = {}
-            while not {"/lara/segment/ready", "/1/fader", "/lara/arousal", "/lara/error"} <= heard.keys():
-                heard |= dict(parse(surface.recv(8192)))
-    assert heard["/lara/segment/ready"] == (3, 12.0, 4.0, "/tmp/0003.wav")
+            while not {"/1/fader", "/lara/error"} <= dict(heard).keys():
+                heard += parse(surface.recv(8192))
+    assert ("/lara/segment/ready", (3, 12.0, 4.0, "/tmp/0003.wav")) in heard
+    heard = dict(heard)
     assert heard["/1/fader"] == (1.0,) and heard["/lara/arousal"] == (1.0,) and "'loud'" in heard["/lara/error"][0]
 
 

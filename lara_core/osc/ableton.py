@@ -6,12 +6,16 @@ last, and takes indices as whole numbers only; they go stale when tracks are mov
 Its source: github.com/ideoforms/AbletonOSC.
 """
 
+import threading
+from collections.abc import Callable
+
 from .mapping import Mapping
 from .receiver import LOOPBACK, Receiver
 
 ASK_PORT, ANSWER_PORT = 11000, 11001
 RACK = "lara"
 WANTED = ("valence", "arousal")
+MACRO_RANGE = (0.0, 127.0)
 ANSWER_SECONDS = 3.0  # Live looks at its messages ten times a second
 CHECK_SECONDS = 10.0
 TRANSPORT = {"current_song_time": "position", "tempo": "tempo", "is_playing": "play"}
@@ -25,13 +29,13 @@ class AbletonLive:
     it stands; a change of it is told by receiver.complain where something is missing. Raises ValueError where 11001 is taken."""
 
     def __init__(self, receiver: Receiver, host: str = LOOPBACK, ask_port: int = ASK_PORT, answer_port: int = ANSWER_PORT):
-        self.receiver, self.target = receiver, (host, ask_port)
+        self.receiver, self.target, self._lock = receiver, (host, ask_port), threading.Lock()
         receiver.listen_on(answer_port)
         for address, handler in (("/live/test", self._on_test), ("/live/startup", self._on_startup), ("/live/song/get/track_names", self._on_tracks),
                                  ("/live/track/get/devices/name", self._on_devices), ("/live/device/get/parameters/name", self._on_names),
                                  ("/live/device/get/parameters/min", self._on_range), ("/live/device/get/parameters/max", self._on_range),
                                  ("/live/error", self._on_error), ("/live/device/get/parameter/value_string", lambda arguments: None)):
-            receiver.listen_to(address, handler)
+            receiver.listen_to(address, self._locked(handler))
         for prop, name in TRANSPORT.items():
             receiver.add_mapping(Mapping(f"/live/song/get/{prop}", name))
         self.state = "looking for Live"
@@ -44,12 +48,22 @@ class AbletonLive:
         self._waiting: set = set()  # for answers about these
         self._next_seconds = 0.0  # of the clock, when it is time to ask again
         self._checking = False
-        receiver.tickers.append(self._tick)
+        self._ticker = self._locked(self._tick)
+        receiver.tickers.append(self._ticker)
 
     def close(self) -> None:
         """Stop the listeners in Live."""
-        self.receiver.tickers.remove(self._tick)
-        self._unsubscribe()
+        self.receiver.tickers.remove(self._ticker)
+        with self._lock:
+            self._unsubscribe()
+
+    def _locked(self, function: Callable) -> Callable:
+        """Answers and ticks come in threads of their own."""
+        def locked(value) -> None:
+            with self._lock:
+                function(value)
+
+        return locked
 
     def _ask(self, address: str, *values: int) -> None:
         self.receiver.send_to(self.target, address, *values)
@@ -177,9 +191,9 @@ class AbletonLive:
     def _subscribe(self) -> None:
         for name, (track, device, parameter) in self.found.items():
             edges = [values[parameter] for values in self._ranges[track, device] if parameter < len(values)]
-            low, high = min(edges, default=0.0), max(edges, default=0.0)
-            mapping = Mapping("/live/device/get/parameter/value", name, *((float(low), float(high)) if low < high else (0.0, 127.0)),
-                              (track, device, parameter, *self._round))
+            edges = sorted(float(edge) for edge in edges if isinstance(edge, (int, float)) and abs(edge) < 1e6)
+            low, high = (edges[0], edges[-1]) if edges and edges[0] < edges[-1] else MACRO_RANGE
+            mapping = Mapping("/live/device/get/parameter/value", name, low, high, (track, device, parameter, *self._round))
             self._mappings.append(mapping)
             self.receiver.add_mapping(mapping)
             self._ask("/live/device/start_listen/parameter/value", track, device, parameter, *self._round)

@@ -105,7 +105,7 @@ class Conductor:
         if not transport.playing:
             if self._next_bar is not None:
                 self._end_run()
-        elif self._next_bar is None or self._jumped:
+        elif self._next_bar is None or self._jumped or self._seconds_until(self._next_bar + 1, now) < 0:  # or this machine was asleep
             self._begin_run(transport.beat(now))
         self._collect(now)
         if self._next_bar is not None:
@@ -244,7 +244,7 @@ class Conductor:
                                         until * self.receiver.transport.tempo_bpm / 60, start_beat - read_beat, seconds))
         if self.folder is not None:
             try:
-                path = self.folder.add(bar, start_beat, samples, made, repeated)
+                path = self.folder.add(len(self.delivered) - 1, bar, start_beat, samples, made, repeated)
             except (ValueError, OSError) as error:
                 self.receiver.complain(f"Bar {bar + 1} sounds, but cannot be written ({error}).")
                 return

@@ -10,6 +10,7 @@ from ..codec import Request
 from ..codec.score import METRES, Score
 from ..pipeline import Lara, segment_seed
 from ..sampling import Sampling
+from ..text import check_prompt
 from .recorder import Recorder
 
 CONTEXT_BARS = 10  # that a bar is made again after, as many as the model reads
@@ -61,15 +62,17 @@ class Maker:
         self.lara, self.emotion, self.request, self.sampling = lara, emotion, request, sampling
         self.beats_per_bar = METRES[request.metre][0] / 4
         self.sample_rate_hz, self.channels = lara.codec.sample_rate_hz, lara.codec.channels
-        self._tempo_bpm, self._cancel = 0.0, False
+        self._tempo_bpm, self._cancel, self._told_prompt = 0.0, False, None
         self._bars: list[MadeBar] = []
         self.take = lara.live(prompt, emotion, request, lambda: self._tempo_bpm, sampling, on_progress=self._stop_if_cancelled)
 
     def make(self, start_beat: float, tempo_bpm: float, prompt: str | None = None, seed: int | None = None) -> MadeBar:
-        """The next bar, for this beat of the song. Raises ValueError, or Cancelled; either leaves the piece as it was."""
+        """The next bar, for this beat of the song. Raises ValueError (once for a prompt that cannot be used), or Cancelled; either
+        leaves the piece as it was."""
         self._tempo_bpm, self.emotion.start_beat, self._cancel = tempo_bpm, start_beat, False
-        if prompt:
-            self.take.prompt = prompt
+        if prompt != self._told_prompt:
+            self._told_prompt = prompt
+            self.take.prompt = check_prompt(prompt)
         if seed is not None:
             self.take.request = replace(self.take.request, seed=seed)
         bar = _made(self.take, len(self._bars), tempo_bpm)

@@ -51,12 +51,12 @@ class Mapping:
             raise OscError(f"{self.address} came with {len(values)} of the {count} values that it is mapped with.")
         return tuple(2 * (within(value, self.low, self.high, self.address) - self.low) / (self.high - self.low) - 1 for value in values)
 
-    def echo(self, valence: float, arousal: float) -> tuple | None:
-        """What to send to the control so that it shows these; None where it shows no emotion."""
-        shown = {"valence": (valence,), "arousal": (arousal,), "va": (valence, arousal)}.get(self.to)
-        if shown is None or self.address.startswith("/live/"):  # AbletonOSC's answers are no control
-            return None
-        return self.leading + tuple(self.low + (value + 1) / 2 * (self.high - self.low) for value in shown)
+    def echo(self, valence: float, arousal: float) -> tuple[tuple, tuple]:
+        """The arguments that make the control show these, and what of them it shows; both empty where it shows no emotion."""
+        shown = {"valence": (valence,), "arousal": (arousal,), "va": (valence, arousal)}.get(self.to, ())
+        if not shown or self.address.startswith("/live/"):  # AbletonOSC's answers are no control
+            return (), ()
+        return self.leading + tuple(self.low + (value + 1) / 2 * (self.high - self.low) for value in shown), shown
 
 
 def read_mapping(text: str) -> Mapping:

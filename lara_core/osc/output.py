@@ -37,17 +37,16 @@ class SegmentFolder:
     def __exit__(self, *error) -> None:
         self.whole.__exit__(None, None, None)  # what was played stays, whatever happened
 
-    def add(self, bar_index: int, start_beat: float, samples: np.ndarray, bar: MadeBar, repeated: bool) -> Path:
-        """The next segment -> its WAV."""
-        index = len(self.records)
-        self.whole.add_cue(Cue(self.whole.frames, f"bar {bar_index + 1}" + (" (repeated)" if repeated else "")))
-        self.whole.write(samples)
+    def add(self, index: int, bar_index: int, start_beat: float, samples: np.ndarray, bar: MadeBar, repeated: bool) -> Path:
+        """Segment `index`, which sounds at a bar of the song -> its WAV."""
         path = self.replace(index, samples, bar.piece, bar.emotion)
         self.records.append({"index": index, "start_beat": start_beat, "beats": bar.piece.frames / 4, "samples": samples.shape[1], "tempo_bpm": bar.tempo_bpm,
                              "seed": bar.seed, "repeated": repeated, "valence": round(float(bar.emotion[:, 0].mean()), 4),
                              "arousal": round(float(bar.emotion[:, 1].mean()), 4), "file": f"segments/{path.name}"})
-        write_atomic(self.folder / "session.json", json.dumps({"format": "lara-live", "sample_rate_hz": self.sample_rate_hz, "segments": self.records},
-                                                              indent=1).encode())
+        record = {"format": "lara-live", "sample_rate_hz": self.sample_rate_hz, "segments": self.records}
+        write_atomic(self.folder / "session.json", json.dumps(record, indent=1).encode())
+        self.whole.add_cue(Cue(self.whole.frames, f"bar {bar_index + 1}" + (" (repeated)" if repeated else "")))
+        self.whole.write(samples)
         return path
 
     def replace(self, index: int, samples: np.ndarray, piece: Score, emotion: np.ndarray) -> Path:

@@ -63,6 +63,7 @@ class Receiver:
         self.strangers: dict[str, tuple] = {}  # unknown addresses and what came last
         self.on_stranger: Callable[[str, tuple], None] | None = None
         self.mappings: list[Mapping] = []
+        self._shown: dict[Mapping, tuple] = {}  # what each control shows, in -1..1
         self._handlers = {one.address: [functools.partial(self._protocol, one)] for one in INCOMING.values()}
         for mapping in mappings:
             self.add_mapping(mapping)
@@ -207,6 +208,7 @@ class Receiver:
     def _mapped(self, mapping: Mapping, arguments: tuple, now: float) -> None:
         values = mapping.read(arguments)
         if values is not None:
+            self._shown[mapping] = values
             self._apply(mapping.to, values, now)
 
     def _apply(self, name: str, values: tuple, now: float) -> None:
@@ -284,8 +286,9 @@ class Receiver:
         for answer, value in zip(ECHO, current):
             self.send(answer, float(value))
         for mapping in self.mappings:
-            raw = mapping.echo(*current)
-            if raw is not None:
+            raw, values = mapping.echo(*current)
+            if raw and values != self._shown.get(mapping):
+                self._shown[mapping] = values
                 self.send(mapping.address, *raw)
 
 

@@ -6,6 +6,8 @@ Seconds are those of one monotonic clock; beats are quarter notes from the begin
 
 from collections import deque
 
+from ..codec import TEMPO_RANGE_BPM
+
 CATCH_UP_SECONDS = 0.5  # a position that was early or late is believed over so long: positions come every 100 ms, and jitter
 JUMP_SECONDS = 0.3  # further off than this, the DAW has jumped
 SLOPE_SECONDS = 2.0  # without a tempo, it is read from positions over so long
@@ -29,7 +31,8 @@ class Transport:
             return self._tempo_bpm
         if len(self._told) > 1 and self._told[-1][0] - self._told[0][0] > SLOPE_SECONDS / 4:
             (start, first), (end, last) = self._told[0], self._told[-1]
-            return 60 * (last - first) / (end - start) or DEFAULT_TEMPO_BPM
+            low, high = TEMPO_RANGE_BPM
+            return min(max(60 * (last - first) / (end - start), low), high)
         return DEFAULT_TEMPO_BPM
 
     def beat(self, seconds: float) -> float:

@@ -33,26 +33,26 @@ def flood(sender: Path, rate: int, seconds: int, folder: Path) -> dict:
     """One run of the sender -> what arrived."""
     count = rate * seconds
     with Receiver(0, feedback=()) as receiver:
-        recorder = Recorder(receiver)
+        recorder, heard, jumps = Recorder(receiver), [], []
+        receiver.listeners.append(lambda name, values, now: heard.append((values[0], now, time.monotonic())) if name == "affect" else jumps.append(now) if name == "jump" else None)
         receiver.handle(encode("/lara/tempo", 120.0), time.monotonic())
         receiver.handle(encode("/lara/play", True), time.monotonic())
         cpu = time.process_time()
         subprocess.run([sender, str(receiver.port), str(rate), str(seconds), folder / "sent"], check=True)
         time.sleep(0.5)
         cpu = time.process_time() - cpu
-        with recorder._lock:
-            samples = np.array(recorder._samples)  # beats, valence, arousal, seconds
         curve = recorder.curve()
         recorder.close()
     sent, wanted = np.fromfile(folder / "sent"), np.linspace(-1, 1, count).astype(np.float32)
-    arrived = samples[np.isin(samples[:, 1].astype(np.float32), wanted)]
-    arrived = arrived[np.append(True, np.diff(arrived[:, 1]) > 0)]
-    exact = len(arrived) == count and np.array_equal(arrived[:, 1].astype(np.float32), wanted)
-    latency = (arrived[:, 3] - sent) * 1000 if len(arrived) == count else np.array([np.nan])
+    values, stamps, arrived = np.array(heard).T
+    found = np.searchsorted(wanted, values.astype(np.float32))
+    lost = count - len(np.unique(found))
+    exact = lost == 0 and np.array_equal(values.astype(np.float32), wanted)
+    latency = (arrived - sent[np.minimum(found, count - 1)]) * 1000
     beats = (sent - sent[0]) * 2
     settled = beats > 0.1  # before it, the valence was 0
     error = np.abs(curve.at(beats, tempo=60.0)[:, 0] - wanted)[settled].max()
-    return {"sent": count, "lost": count - len(arrived), "exact": exact, "median_ms": np.median(latency), "p99_ms": np.percentile(latency, 99),
+    return {"sent": count, "lost": lost, "exact": exact, "jumps": len(jumps), "median_ms": np.median(latency), "p99_ms": np.percentile(latency, 99),
             "curve_error": error, "points": len(curve.points), "cpu": cpu / seconds}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import random
 import shutil
 import socket
 import struct
@@ -15,7 +16,7 @@ from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from bench.osc import fuzz
+from bench.osc import fuzz, mutated
 from lara_core.osc import protocol
 from lara_core.osc.mapping import Learner, Mapping, load_mappings, read_mapping, save_mappings
 from lara_core.osc.protocol import INCOMING, OscError, encode, parse
@@ -101,6 +102,21 @@ def test_damage_is_one_sentence(packet, said):
     with pytest.raises(OscError, match=".*".join(map(str, (said,)))) as refused:
         parse(packet)
     assert str(refused.value).endswith(".") and "\n" not in str(refused.value)
+
+
+def test_what_is_read_from_memory_is_what_is_read_anew():
+    rng = random.Random(3)
+    for _ in range(20_000):
+        packet = mutated(rng)
+        for _ in range(2):
+            read = []
+            for way in (protocol.parse_whole, parse):
+                try:
+                    read.append(repr(way(packet)))  # NaN is not itself
+                except OscError as error:
+                    read.append(str(error))
+            assert read[0] == read[1], packet
+    assert 0 < len(protocol._ONE_FLOAT) <= protocol.MAX_KNOWN
 
 
 def test_bundles_nest_to_the_stated_depth_and_no_deeper():

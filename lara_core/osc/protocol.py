@@ -19,6 +19,7 @@ from ..codec import TEMPO_RANGE_BPM
 MAX_PACKET_BYTES = 8192
 MAX_DEPTH = 8  # of bundles within bundles, and of arrays within arrays
 MAX_ADDRESS = 255
+MAX_KNOWN = 256  # beginnings of packets that are remembered
 MAX_BEATS = 1e6
 TICKS_PER_BEAT = 1920  # of /lara/bars
 MAX_SEED = 2 ** 31 - 1  # an OSC integer
@@ -27,6 +28,7 @@ SLACK = 1e-4  # of a range: what rounding to 32 bits and to steps of a controlle
 
 _NUMBERS = {"i": struct.Struct(">i"), "f": struct.Struct(">f"), "h": struct.Struct(">q"), "d": struct.Struct(">d")}
 _WORDS = {"c": 4, "r": 4, "m": 4, "t": 8}  # a character, a colour, MIDI bytes, a time: known, and of no use here
+_ONE_FLOAT: dict[bytes, str] = {}  # beginnings of packets of one message with one float -> its address
 _CONSTANTS = {"T": True, "F": False, "N": None, "I": math.inf}
 
 
@@ -147,6 +149,17 @@ def parse(packet: bytes) -> list[tuple[str, tuple]]:
 
     Arguments: i, h, f, d as numbers, T, F, N, I as True, False, None, infinity, s, S as text, b as bytes, arrays as tuples.
     """
+    address = _ONE_FLOAT.get(packet[:-4])  # what comes most is read by its known beginning; the rest is parse_whole's
+    if address is not None:
+        return [(address, _NUMBERS["f"].unpack(packet[-4:]))]
+    messages = parse_whole(packet)
+    if packet.endswith(b",f\0\0", 0, -4) and len(messages) == 1 and packet.startswith(b"/") and len(_ONE_FLOAT) < MAX_KNOWN:
+        _ONE_FLOAT[packet[:-4]] = messages[0][0]
+    return messages
+
+
+def parse_whole(packet: bytes) -> list[tuple[str, tuple]]:
+    """What `parse` gives, without a memory."""
     if len(packet) > MAX_PACKET_BYTES:
         raise OscError(f"A packet of more than {MAX_PACKET_BYTES} bytes came; send fewer messages in a bundle.")
     messages: list[tuple[str, tuple]] = []

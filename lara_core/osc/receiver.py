@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from .mapping import Mapping
-from .protocol import ECHO, ERROR, INCOMING, MAX_PACKET_BYTES, Answer, OscError, beats_of, encode, parse
+from .protocol import ECHO, ERROR, INCOMING, MAX_PACKET_BYTES, Address, Answer, OscError, beats_of, encode, parse
 from .transport import Transport
 
 PORT, FEEDBACK_PORT = 9400, 9401
 LOOPBACK, EVERY_ADDRESS = "127.0.0.1", "0.0.0.0"
-BUFFER_BYTES = 4 << 20  # of the socket: a fifth of a second of other work loses nothing at 20,000 messages a second
+BUFFER_BYTES = 4 << 20  # of the socket: a fifth of a second without this thread loses nothing at 20,000 messages a second
 SO_TIMESTAMPNS = 35  # Linux; Python has no name for it. A timespec comes with each packet
 MAX_WAITED_SECONDS = 2.0
 TICK_SECONDS = 0.1
@@ -91,7 +91,8 @@ class Receiver:
         with _SHARING:
             receiver = _SHARED.get(port)
             if receiver is None:
-                receiver = _SHARED[port] = cls(port, host, **options)
+                receiver = cls(port, host, **options)
+                _SHARED[receiver.port] = receiver
                 return receiver
             if receiver.host != host:
                 raise ValueError(f"Port {port} is already heard here on {receiver.host}, not on {host}; use the same for both, or another port.")
@@ -205,7 +206,7 @@ class Receiver:
         while len(self._rivals) > 8:
             del self._rivals[next(iter(self._rivals))]
 
-    def _protocol(self, address, arguments: tuple, now: float) -> None:
+    def _protocol(self, address: Address, arguments: tuple, now: float) -> None:
         self._apply(address.name, address.read(arguments), now)
 
     def _mapped(self, mapping: Mapping, arguments: tuple, now: float) -> None:

@@ -4,7 +4,10 @@ at any moment comes out, without steps and never backwards, except where the DAW
 Seconds are those of one monotonic clock; beats are quarter notes from the beginning of the song.
 """
 
+import functools
+import threading
 from collections import deque
+from collections.abc import Callable
 
 from ..codec import TEMPO_RANGE_BPM
 
@@ -15,8 +18,20 @@ SILENCE_SECONDS = 3.0  # a DAW that told its position and then is silent for so 
 DEFAULT_TEMPO_BPM = 120.0
 
 
+def _locked(method: Callable) -> Callable:
+    @functools.wraps(method)
+    def locked(self, *arguments):
+        with self._lock:
+            return method(self, *arguments)
+
+    return locked
+
+
 class Transport:
+    """Told by the receiver's thread, asked from any."""
+
     def __init__(self):
+        self._lock = threading.RLock()
         self.playing = False
         self._told_playing = self._told_beats = False
         self._tempo_bpm: float | None = None
@@ -25,6 +40,7 @@ class Transport:
         self._last_time = 0.0
 
     @property
+    @_locked
     def tempo_bpm(self) -> float:
         """As the DAW told it; else as its positions move; else 120."""
         if self._tempo_bpm is not None:
@@ -35,6 +51,7 @@ class Transport:
             return min(max(60 * (last - first) / (end - start), low), high)
         return DEFAULT_TEMPO_BPM
 
+    @_locked
     def beat(self, seconds: float) -> float:
         if not self.playing:
             return self._beat
@@ -42,32 +59,39 @@ class Transport:
         return self._beat + since * self.tempo_bpm / 60 + self._off * min(since / CATCH_UP_SECONDS, 1.0)
 
     @property
+    @_locked
     def last_told_seconds(self) -> float | None:
         """When a position last came; None before the first."""
         return self._told[-1][0] if self._told else None
 
+    @_locked
     def is_lost(self, seconds: float) -> bool:
         """Whether the DAW plays, told positions, and has been silent since."""
         return self.playing and bool(self._told) and seconds - self._told[-1][0] > SILENCE_SECONDS
 
+    @_locked
     def set_tempo(self, bpm: float, seconds: float) -> None:
         self._stay(seconds)
         self._tempo_bpm = bpm
 
+    @_locked
     def set_playing(self, playing: bool, seconds: float) -> None:
         self._told_playing = True
         self._set_playing(playing, seconds)
 
+    @_locked
     def lose(self, seconds: float) -> None:
         """The DAW has gone: the transport stands; when positions move again, it plays."""
         self._told_playing = False
         self._set_playing(False, seconds)
 
+    @_locked
     def set_beat(self, beat: float, seconds: float) -> bool:
         """A position in beats -> whether it is a jump."""
         self._told_beats = True
         return self._locate(beat, seconds)
 
+    @_locked
     def set_time(self, time_seconds: float, seconds: float) -> bool:
         """A position in seconds, counted in beats by the tempo -> whether it is a jump; ignored where the DAW tells beats too."""
         if self._told_beats:

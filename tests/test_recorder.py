@@ -132,6 +132,14 @@ def test_a_held_value_is_held_and_then_jumps(receiver):
     assert len(curve.points) <= 6
 
 
+def test_a_pass_begins_with_what_comes_just_behind_its_position(receiver):
+    recorder = Recorder(receiver)
+    for at, message in ((0.0, ("/lara/tempo", 120.0)), (0.0, ("/lara/play", True)), (0.0, ("/lara/position", 4.0)), (0.002, ("/lara/valence", 0.5)),
+                        (0.004, ("/lara/arousal", -0.75)), (2.0, ("/lara/position", 8.0)), (2.0, ("/lara/play", False))):
+        receiver.handle(encode(*message), at)
+    assert np.allclose(lanes(recorder.curve(), [4, 6, 8]), [[0.5, -0.75]] * 3)
+
+
 def test_a_loop_keeps_its_last_round_and_what_is_outside_of_it(receiver):
     recorder, daw = Recorder(receiver), daw_of(receiver, Curve(((0, -0.5, 0.0), (16, -0.5, 0.0)), "beats"), loop=(8.0, 16.0))
     daw.play()

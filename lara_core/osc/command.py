@@ -1,4 +1,4 @@
-"""The command `live`: options go in; a session with a DAW runs until it is stopped, and leaves a folder of segments and a curve."""
+"""A session with a DAW runs until it is stopped (Ctrl-C), and leaves a folder of segments and a curve. Options go in."""
 
 import argparse
 import contextlib

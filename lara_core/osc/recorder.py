@@ -14,6 +14,7 @@ from .receiver import Receiver
 
 MAX_ERROR = 0.01  # of valence and arousal, within -1..1: a percent of either half
 POLL_SECONDS = 0.1  # a DAW looks at its automation so often, and sends what has changed
+SAME_POLL_SECONDS = 0.02
 HOLD_SECONDS = 0.25  # a value that did not change for longer was held, and then moved within one poll
 JOINT_BEATS = 1e-3  # between what was there and what was punched in
 MIN_PASS_BEATS = 0.25  # shorter ones are a transport that was just being located
@@ -134,6 +135,8 @@ def _pass_points(samples: list[tuple], tempo_bpm: float, max_error: float) -> np
     beats, changes = values[:, 0], values[:, :3]
     last = np.append(np.diff(beats) > 1e-6, True)  # of several at one moment the last counts
     beats, changes, seconds = beats[last], changes[last], values[last, 3]
+    told = np.flatnonzero(seconds - seconds[0] < SAME_POLL_SECONDS)[-1]  # what a pass begins with comes just behind its position
+    changes[:told, 1:] = changes[told, 1:]
     held = np.flatnonzero(np.diff(seconds) > HOLD_SECONDS)  # the sample before such a gap was held until a poll before the next
     until = beats[held + 1] - POLL_SECONDS * tempo_bpm / 60
     holds = np.column_stack([np.maximum(until, beats[held] + 1e-6), changes[held, 1:]])

@@ -34,7 +34,14 @@ def flood(sender: Path, rate: int, seconds: int, folder: Path) -> dict:
     count = rate * seconds
     with Receiver(0, feedback=()) as receiver:
         recorder, heard, jumps = Recorder(receiver), [], []
-        receiver.listeners.append(lambda name, values, now: heard.append((values[0], now, time.monotonic())) if name == "affect" else jumps.append(now) if name == "jump" else None)
+
+        def hear(name, values, now):
+            if name == "affect":
+                heard.append((values[0], time.monotonic()))
+            elif name == "jump":
+                jumps.append(now)
+
+        receiver.listeners.append(hear)
         receiver.handle(encode("/lara/tempo", 120.0), time.monotonic())
         receiver.handle(encode("/lara/play", True), time.monotonic())
         cpu = time.process_time()
@@ -44,7 +51,7 @@ def flood(sender: Path, rate: int, seconds: int, folder: Path) -> dict:
         curve = recorder.curve()
         recorder.close()
     sent, wanted = np.fromfile(folder / "sent"), np.linspace(-1, 1, count).astype(np.float32)
-    values, stamps, arrived = np.array(heard).T
+    values, arrived = np.array(heard).T
     found = np.searchsorted(wanted, values.astype(np.float32))
     lost = count - len(np.unique(found))
     exact = lost == 0 and np.array_equal(values.astype(np.float32), wanted)

@@ -41,11 +41,13 @@ class OSCInput(io.ComfyNode):
         return io.Schema(
             node_id="LARAOSCInput", display_name="OSC Input", category=CATEGORY,
             description="Emotion from a DAW or a control surface over OSC: the curve of a recorded pass, or the latest values.",
-            inputs=[io.Combo.Input("use", options=[RECORDED, LATEST], tooltip="The curve lies on the song's beats; before there is one, the latest values count."),
+            inputs=[io.Combo.Input("use", options=[RECORDED, LATEST],
+                                   tooltip="The curve lies on the song's beats; before there is one, the latest values count."),
                     io.Int.Input("port", default=PORT, min=1024, max=65535, tooltip="What the DAW sends to. All nodes with the same port share it."),
                     io.Combo.Input("listen", options=list(LISTEN), tooltip="Who is heard: programs on this machine, or the network too."),
                     io.String.Input("mappings", multiline=True, default="", placeholder="/1/fader1=arousal:0..1",
-                                    tooltip="Other addresses, one a line, with the range of their values; /lara/valence and /lara/arousal are heard anyway.")],
+                                    tooltip="Other addresses, one a line, with the range of their values; /lara/valence and /lara/arousal are "
+                                            "heard anyway.")],
             outputs=[LaraEmotion.Output(display_name="emotion"), io.Float.Output(display_name="bpm", tooltip="The DAW's tempo, for Generate Music."),
                      io.String.Output(display_name="status", tooltip="How it stands, in a sentence.")])
 

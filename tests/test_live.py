@@ -172,7 +172,8 @@ def test_ten_minutes_with_changes_of_tempo_meet_the_bar_lines_again(studio):
 def test_a_jump_of_arousal_is_heard_within_two_bars(studio, tempo, cost):
     latencies = []
     for at in np.arange(64, 72, 0.71):
-        one = studio(automation=Curve(((0, 0, -0.8), (at, 0, -0.8), (at + 0.01, 0, 0.8), (2000, 0, 0.8)), "beats"), tempo=float(tempo), cost_seconds=lambda: cost)
+        jump = Curve(((0, 0, -0.8), (at, 0, -0.8), (at + 0.01, 0, 0.8), (2000, 0, 0.8)), "beats")
+        one = studio(automation=jump, tempo=float(tempo), cost_seconds=lambda: cost)
         one.daw.locate(56)
         one.daw.play()
         bars = one.run(28 * 60 / tempo)
@@ -399,7 +400,8 @@ def test_a_session_in_real_time(tmp_path, tiny_model):
     port, back = free_port(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     back.bind(("127.0.0.1", 0))
     back.settimeout(60)
-    command = [sys.executable, "-m", "lara_core", "live", "-o", str(tmp_path / "out"), "--model", str(tiny_model), "--port", str(port), "--prompt", "solo piano",
+    command = [sys.executable, "-m", "lara_core", "live", "-o", str(tmp_path / "out"), "--model", str(tiny_model), "--port", str(port),
+               "--prompt", "solo piano",
                "--feedback", f"127.0.0.1:{back.getsockname()[1]}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     heard, ready = "", []
@@ -431,8 +433,10 @@ def test_a_session_in_real_time(tmp_path, tiny_model):
 
 @pytest.mark.parametrize("options, said", [
     ([], "-o/--output"), (["--minutes", "0"], "--minutes"), (["--map", "/x=joy"], "mapped to 'joy'"), (["--map", "none.json"], "none.json"),
-    (["--feedback", "here"], "HOST:PORT"), (["--port", "99999999"], "no place to listen"), (["--allow", "me"], "network"), (["--curve", "none.json"], "none.json"),
-    (["--seed", "-1"], "whole number"), (["--key", "H"], "'H'"), (["--metre", "7/8"], "7/8"), (["--prompt", " "], "prompt"), (["--model", "nobody"], "nobody")])
+    (["--feedback", "here"], "HOST:PORT"), (["--port", "99999999"], "no place to listen"), (["--allow", "me"], "network"),
+    (["--curve", "none.json"], "none.json"),
+    (["--seed", "-1"], "whole number"), (["--key", "H"], "'H'"), (["--metre", "7/8"], "7/8"), (["--prompt", " "], "prompt"),
+    (["--model", "nobody"], "nobody")])
 def test_what_is_wrong_is_one_sentence(tmp_path, capsys, options, said):
     arguments = options if options == [] else ["-o", str(tmp_path / "out"), "--port", "0", "--minutes", "0.001", *options]
     assert main(["live", *arguments]) == 2

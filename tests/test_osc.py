@@ -59,11 +59,11 @@ def bundle(*elements: bytes, time_tag: bytes = bytes(7) + b"\1") -> bytes:
 
 
 @pytest.mark.parametrize("values", [(), (0.5,), (3, -0.25, "solo piano", True, False), ("",), ("four",), (b"\1\2\3",), (None,), ([1, ["a", 2.5]],),
-                                    ((2 ** 40, "h"), (0.1, "d"), ("sym", "S")), ("ünï",)])
+                                    ((2 ** 40, "h"), (0.1, "d")), ("ünï",)])
 def test_what_python_osc_builds_is_read_as_python_osc_reads_it(values):
     builder = OscMessageBuilder("/a/b")
     for value in values:
-        builder.add_arg(*value) if isinstance(value, tuple) and value[1:] in (("h",), ("d",)) else builder.add_arg(value if not isinstance(value, tuple) else value[0])
+        builder.add_arg(*value) if isinstance(value, tuple) else builder.add_arg(value)
     packet = builder.build().dgram
 
     def tuples(value):
@@ -93,13 +93,14 @@ def test_the_types_that_say_nothing_here_are_skipped_in_their_size():
 @pytest.mark.parametrize("packet, said", [
     (b"", "0 bytes"), (b"abc", "3 bytes"), (b"/ab\0" * 2049, "more than 8192"), (b"abcd\0\0\0\0", "no OSC address"),
     (b"/\xff\0\0,\0\0\0", "not UTF-8"), (b"/abc", "does not end"), (message("/x", "f"), "breaks off"), (message("/x", "f", bytes(8)), "4 bytes more"),
-    (message("/x", "q", bytes(4)), "unknown type"), (message("/x", "b", b"\xff\xff\xff\xff"), "blob of -1"), (message("/x", "b", b"\0\0\0\x09abcd"), "blob of 9"),
+    (message("/x", "q", bytes(4)), "unknown type"), (message("/x", "b", b"\xff\xff\xff\xff"), "blob of -1"),
+    (message("/x", "b", b"\0\0\0\x09abcd"), "blob of 9"),
     (message("/x", "s", b"abcd"), "does not end"), (message("/x", "[i", bytes(4)), "does not end"), (message("/x", "]"), "ends before"),
     (message("/x", "[" * 9 + "]" * 9), "more than 8 deep"), (message("/" + "*" * 30, "f", bytes(4)), "wildcards"), (message("/a[b]", ""), "wildcards"),
     (b"#bundle\0" + bytes(4), "time tag"), (bundle(b"") , "element of 0"), (b"#bundle\0" + bytes(8) + b"\xff\xff\xff\xfc" + bytes(8), "element of -4"),
     (b"#bundle\0" + bytes(8) + b"\0\0\0\x40" + bytes(8), "element of 64"), (b"/abc\0\0\0\0xx\0\0", "type tag")])
 def test_damage_is_one_sentence(packet, said):
-    with pytest.raises(OscError, match=".*".join(map(str, (said,)))) as refused:
+    with pytest.raises(OscError, match=said) as refused:
         parse(packet)
     assert str(refused.value).endswith(".") and "\n" not in str(refused.value)
 
@@ -142,10 +143,12 @@ def test_every_address_takes_what_it_says_and_refuses_the_rest(one, receiver):
     heard = []
     receiver.listeners.append(lambda name, values, now: heard.append((name, values)))
     receiver.handle(encode(one.address, *(good[kind] for kind in one.kinds)), time.monotonic())
-    assert [name for name, _ in heard if name != "jump"] == ["affect" if one.name in ("valence", "arousal", "va", "xy") else "position" if one.name == "bars" else one.name]
+    arrives_as = dict.fromkeys(("valence", "arousal", "va", "xy"), "affect") | {"bars": "position"}
+    assert [name for name, _ in heard if name != "jump"] == [arrives_as.get(one.name, one.name)]
     for index, kind in enumerate(one.kinds):
-        for bad in ([float("nan"), float("inf"), "text", None] if kind in "fib" else [1.0]) + ([one.high * 2] if kind in "fi" and math.isfinite(one.high) else []) \
-                + ([2.5] if kind == "i" else []):
+        bad_values = [float("nan"), float("inf"), "text", None] if kind in "fib" else [1.0]
+        bad_values += [one.high * 2] if kind in "fi" and math.isfinite(one.high) else []
+        for bad in bad_values + ([2.5] if kind == "i" else []):
             values = [good[other] for other in one.kinds]
             values[index] = bad
             before, refused = len(heard), receiver.refused
@@ -350,7 +353,8 @@ def test_oscsend(receiver):
     heard = []
     receiver.listeners.append(lambda name, values, now: heard.append((name, values)))
     for arguments in (["/lara/valence", "f", "0.5"], ["/lara/arousal", "d", "-0.25"], ["/lara/valence", "i", "1"], ["/lara/play", "T"], ["/lara/play", "F"],
-                      ["/lara/prompt", "s", "solo piano"], ["/lara/seed", "h", "12"], ["/lara/va", "ff", "0.5", "0.5"], ["/lara/valence", "N"], ["/odd", "c", "a"]):
+                      ["/lara/prompt", "s", "solo piano"], ["/lara/seed", "h", "12"], ["/lara/va", "ff", "0.5", "0.5"], ["/lara/valence", "N"],
+                      ["/odd", "c", "a"]):
         subprocess.run(["oscsend", "localhost", str(receiver.port), *arguments], check=True, timeout=10)
     wait_for(lambda: receiver.received == 10)
     assert heard == [("affect", (0.5, 0.0)), ("affect", (0.5, -0.25)), ("affect", (1.0, -0.25)), ("play", (True,)), ("play", (False,)),

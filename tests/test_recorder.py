@@ -128,7 +128,8 @@ def test_a_held_value_is_held_and_then_jumps(receiver):
     daw.advance(14)
     daw.play(False)
     curve = recorder.curve()
-    assert np.allclose(lanes(curve, [4, 15.5]), [[-0.5, 0], [-0.5, 0]], atol=1e-6) and np.allclose(lanes(curve, [16.5, 27]), [[0.5, 1], [0.5, 1]], atol=1e-6)
+    assert np.allclose(lanes(curve, [4, 15.5]), [[-0.5, 0], [-0.5, 0]], atol=1e-6)
+    assert np.allclose(lanes(curve, [16.5, 27]), [[0.5, 1], [0.5, 1]], atol=1e-6)
     assert len(curve.points) <= 6
 
 

@@ -239,8 +239,8 @@ class Conductor:
         self._recent.append(samples)
         if self.queue is not None:
             self.queue.put(samples)
-        emotion = made.emotion.mean(0)
-        self.delivered.append(Delivered(len(self.delivered), bar, made.number, samples.shape[1], made.tempo_bpm, float(emotion[0]), float(emotion[1]), repeated,
+        valence, arousal = map(float, made.emotion.mean(0))
+        self.delivered.append(Delivered(len(self.delivered), bar, made.number, samples.shape[1], made.tempo_bpm, valence, arousal, repeated,
                                         until * self.receiver.transport.tempo_bpm / 60, start_beat - read_beat, seconds))
         if self.folder is not None:
             try:
@@ -277,7 +277,8 @@ class Conductor:
             else:
                 self.receiver.complain("The transport plays, so bars are made anyway; /lara/generate is for when it stands.")
         elif not 0 <= values[0] < len(self.delivered) or self.delivered[values[0]].repeated:
-            self.receiver.complain(f"There is no segment {values[0]} to make again; there are {len(self.delivered)}, counted from 0, without those repeated.")
+            self.receiver.complain(f"There is no segment {values[0]} to make again; there are {len(self.delivered)}, counted from 0, "
+                                   "and those that were repeated are not made.")
         elif self._job is not None or self._next_bar is not None:
             self.receiver.complain("A segment is made again when the transport stands and no bar is being made.")
         else:

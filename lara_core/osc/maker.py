@@ -84,7 +84,8 @@ class Maker:
         first = max(number - CONTEXT_BARS, 0)
         bars = self._bars[first:number + 1]
         tempi, emotions = iter([bar.tempo_bpm for bar in bars]), iter([bar.emotion for bar in bars])
-        take = self.lara.live(self.take.prompt, _Stored(emotions), replace(self.request, tonic=self.take.session.tonic), lambda: next(tempi), self.sampling,
+        request = replace(self.request, tonic=self.take.session.tonic)
+        take = self.lara.live(self.take.prompt, _Stored(emotions), request, lambda: next(tempi), self.sampling,
                               [bar.codes for bar in bars[:-1]], {len(bars) - 1: segment_seed(seed, number)}, self._stop_if_cancelled)
         self._cancel = False
         for bar in bars:

@@ -35,7 +35,8 @@ def lines(receiver: Receiver, recorder: Recorder, conductor: Conductor | None, n
         text += [f"{name:<8}{_drawn(drawn[:, lane])}  beats {beats[0]:.0f} to {beats[-1]:.0f}" for lane, name in enumerate(("valence", "arousal"))]
     if conductor is not None:
         took = f", a bar takes {max(conductor.costs):.1f} s" if conductor.costs else ""
-        text.append(f"music: {conductor.status}; {len(conductor.delivered)} bars, {conductor.ahead_beats:.1f} beats ahead, {conductor.late} late{took}")
+        text.append(f"music: {conductor.status}; {len(conductor.delivered)} bars, {conductor.ahead_beats:.1f} beats ahead, "
+                    f"{conductor.late} late{took}")
         if conductor.heard is not None:
             text.append(f"the last bars are heard as valence {conductor.heard[0]:+.2f}, arousal {conductor.heard[1]:+.2f}")
     unknown = ", ".join(list(receiver.strangers)[:4])

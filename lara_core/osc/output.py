@@ -40,9 +40,10 @@ class SegmentFolder:
     def add(self, index: int, bar_index: int, start_beat: float, samples: np.ndarray, bar: MadeBar, repeated: bool) -> Path:
         """Segment `index`, which sounds at a bar of the song -> its WAV."""
         path = self.replace(index, samples, bar.piece, bar.emotion)
-        self.records.append({"index": index, "start_beat": start_beat, "beats": bar.piece.frames / 4, "samples": samples.shape[1], "tempo_bpm": bar.tempo_bpm,
-                             "seed": bar.seed, "repeated": repeated, "valence": round(float(bar.emotion[:, 0].mean()), 4),
-                             "arousal": round(float(bar.emotion[:, 1].mean()), 4), "file": f"segments/{path.name}"})
+        valence, arousal = (round(float(value), 4) for value in bar.emotion.mean(0))
+        self.records.append({"index": index, "start_beat": start_beat, "beats": bar.piece.frames / 4, "samples": samples.shape[1],
+                             "tempo_bpm": bar.tempo_bpm, "seed": bar.seed, "repeated": repeated, "valence": valence, "arousal": arousal,
+                             "file": f"segments/{path.name}"})
         record = {"format": "lara-live", "sample_rate_hz": self.sample_rate_hz, "segments": self.records}
         write_atomic(self.folder / "session.json", json.dumps(record, indent=1).encode())
         self.whole.add_cue(Cue(self.whole.frames, f"bar {bar_index + 1}" + (" (repeated)" if repeated else "")))

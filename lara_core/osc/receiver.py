@@ -337,8 +337,9 @@ def _bound(host: str, port: int) -> socket.socket:
         found.bind((host, port))
     except (OSError, OverflowError) as error:
         found.close()
-        if isinstance(error, OverflowError) or isinstance(error, socket.gaierror):
-            raise ValueError(f"{host} port {port} is no place to listen ({error}); give an address of this machine and a port from 1 to 65535.") from error
+        if isinstance(error, (OverflowError, socket.gaierror)):
+            raise ValueError(f"{host} port {port} is no place to listen ({error}); give an address of this machine and a port from 1 "
+                             "to 65535.") from error
         whose = f" (perhaps by {USED_BY[port]})" if port in USED_BY else ""
         raise ValueError(f"Port {port} on {host} cannot be had: {error.strerror}. If another program uses it{whose}, close that, or choose "
                          "another port here and in the DAW.") from error

@@ -31,7 +31,8 @@ class Recorder:
     def __init__(self, receiver: Receiver, path: str | os.PathLike | None = None, curve: Curve | None = None, armed: bool = True,
                  max_error: float = MAX_ERROR):
         if curve is not None and (curve.unit != "beats" or curve.interpolation != "linear"):
-            raise ValueError(f"the curve to record over is {curve.interpolation} in {curve.unit}; give one that is linear in beats, as the recorder writes it")
+            raise ValueError(f"the curve to record over is {curve.interpolation} in {curve.unit}; give one that is linear in beats, as the "
+                             "recorder writes it")
         self.receiver, self.path, self.max_error = receiver, path, max_error
         self._curve, self._armed, self._lock = curve, armed, threading.Lock()
         self._samples: list[tuple[float, float, float, float]] = []  # of the open pass: (beat, valence, arousal, seconds)
@@ -124,7 +125,8 @@ class Recorder:
             curve.save(self.path)
         except OSError as error:
             self._changed = True  # it is tried again
-            self.receiver.complain(f"The curve cannot be saved to {self.path} ({error.strerror}); make room there: it is kept in memory and tried again.")
+            self.receiver.complain(f"The curve cannot be saved to {self.path} ({error.strerror}); make room there: it is kept in memory "
+                                   "and tried again.")
 
 
 def _pass_points(samples: list[tuple], tempo_bpm: float, max_error: float) -> np.ndarray | None:

@@ -196,6 +196,16 @@ def test_what_was_played_before_is_read_ahead(studio):
     assert again[0].arousal == pytest.approx(-0.8 + 1.6 * 0.71, abs=0.2)
 
 
+def test_a_tempo_that_falls_in_mid_bar_leaves_no_gap(studio):
+    queue = SoundQueue(SilentMaker.sample_rate_hz, 2)
+    one = studio(tempo=[(0, 140), (21.5, 97), (70.2, 140), (121, 90)], cost_seconds=lambda: 0.15, queue=queue)
+    one.daw.play()
+    for _ in range(round(80 / STEP_SECONDS)):
+        one.run(STEP_SECONDS)
+        queue.read(round(STEP_SECONDS * SilentMaker.sample_rate_hz))
+    assert queue.gaps == 0 and one.conductor.late == 0
+
+
 def test_a_bar_that_is_late_is_replaced_told_and_comes_later(studio, tmp_path):
     cost = iter([0.4] * 4 + [4.0] + [0.4] * 100)
     with SegmentFolder(tmp_path, SilentMaker.sample_rate_hz, 2) as folder:

@@ -130,6 +130,11 @@ class Conductor:
         transport = self.receiver.transport
         return (bar * self.maker.beats_per_bar - transport.beat(now)) * 60 / transport.tempo_bpm
 
+    def _seconds_left(self, now: float) -> float:
+        """Until the next bar must be there: its line, or the end of the sound before it where that comes first."""
+        line = self._seconds_until(self._next_bar, now)
+        return line if self._sound_end is None else min(line, self._sound_end - now)
+
     def _tempo_of(self, bar: int, now: float) -> float:
         """The tempo of a bar that is made now: the DAW's, bent where sound and song have come apart."""
         tempo = self.receiver.transport.tempo_bpm
@@ -150,7 +155,7 @@ class Conductor:
             if not self._asked:
                 return
             bar = self._bar_asked_for(now)
-        elif self._seconds_until(bar, now) > self._lead_seconds:
+        elif self._seconds_left(now) > self._lead_seconds:
             return
         tempo, beat = self._tempo_of(bar, now), bar * self.maker.beats_per_bar
         future = self.pool.submit(self._timed, self.maker.make, beat, tempo, self.receiver.prompt, self.receiver.seed)
@@ -171,7 +176,7 @@ class Conductor:
                 if self.heard is not None:
                     self.receiver.send(SCORE, *self.heard)
         elif self._job is None and self._next_bar is not None and len(self._recent) == HEARD_BARS:
-            if self._seconds_until(self._next_bar, now) - self._lead_seconds > 2 * self._hearing_seconds:
+            if self._seconds_left(now) - self._lead_seconds > 2 * self._hearing_seconds:
                 sound = np.concatenate(self._recent, axis=1)
                 self._recent.clear()
                 self._hearing = self.pool.submit(self._timed, self.maker.hear, sound)
@@ -210,7 +215,7 @@ class Conductor:
 
     def _keep_time(self, now: float) -> None:
         """Where a bar line is here and its bar is not, the bar before sounds again."""
-        while self._seconds_until(self._next_bar, now) < MARGIN_SECONDS:
+        while self._seconds_left(now) < MARGIN_SECONDS:
             if self._sound_end is not None:
                 self.late += 1
                 self.status = "late: repeating the last bar"

@@ -118,15 +118,16 @@ def check_output_path(path: str | Path, suffixes: Sequence[str] = (".wav",)) -> 
 class WavWriter:
     """Writes a WAV file chunk by chunk at constant memory; a context manager.
 
-    path: ends in .wav; it appears, or is replaced, only when the `with` block ends without an exception.
+    path: ends in .wav; it appears, or is replaced, only when the `with` block ends without an exception. growing: it is there from
+    the start and whole after every write, for others to read meanwhile; it stays whatever happens.
     subtype: PCM_16, PCM_24 or FLOAT. Integer samples are rounded, and clipped outside [-1, 1) with a warning in the log.
     time_reference_samples: samples since midnight at which the file starts, for the `bext` chunk (EBU Tech 3285).
     Raises ValueError for bad arguments and OSError where the disk fails.
     """
 
     def __init__(self, path: str | Path, sample_rate_hz: int, channels: int, subtype: str = "PCM_16",
-                 time_reference_samples: int | None = None):
-        self.path = check_output_path(path)
+                 time_reference_samples: int | None = None, growing: bool = False):
+        self.path, self.growing = check_output_path(path), growing
         if subtype not in SUBTYPES:
             raise ValueError(f"subtype is {subtype!r}; use {', '.join(SUBTYPES)}.")
         if channels not in (1, 2) or sample_rate_hz <= 0:
@@ -147,12 +148,13 @@ class WavWriter:
         if float_format:
             head += _chunk(b"fact", bytes(4))  # the number of frames, set at the end
         self._head = b"RIFF\0\0\0\0WAVE" + head + b"data\0\0\0\0"
-        self._part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.part")
+        self._part = self.path if growing else self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.part")
 
     def __enter__(self) -> "WavWriter":
         with contextlib.ExitStack() as stack:
-            stack.callback(self._part.unlink, missing_ok=True)  # last of all; once renamed, there is no part left
-            self._file = stack.enter_context(open(self._part, "xb", buffering=0))  # a full disk shows at the write itself
+            if not self.growing:
+                stack.callback(self._part.unlink, missing_ok=True)  # last of all; once renamed, there is no part left
+            self._file = stack.enter_context(open(self._part, "wb" if self.growing else "xb", buffering=0))  # a full disk shows at the write itself
             self._write_bytes(self._head)
             self._cleanup = stack.pop_all()
         return self
@@ -172,6 +174,9 @@ class WavWriter:
             raise ValueError("the file would exceed the 4 GB of a WAV file; write shorter files or PCM_16.")
         self._write_bytes(self._encode(samples))
         self.frames += samples.shape[1]
+        if self.growing:
+            self._write_sizes()
+            self._file.seek(0, os.SEEK_END)
 
     def add_cue(self, cue: Cue) -> None:
         """Set a marker, at any sample written before the end of the block (its last frame + 1 included)."""
@@ -183,6 +188,15 @@ class WavWriter:
         view = memoryview(data)
         while view:  # a raw file may take less than it was given
             view = view[self._file.write(view):]
+
+    def _write_sizes(self):
+        total, data_bytes = self._file.tell(), self.frames * self._frame_bytes
+        for at, number in ((4, total - 8), (len(self._head) - 4, data_bytes)):
+            self._file.seek(at)
+            self._write_bytes(struct.pack("<I", number))
+        if self.subtype == "FLOAT":
+            self._file.seek(len(self._head) - 12)
+            self._write_bytes(struct.pack("<I", self.frames))
 
     def _encode(self, samples: np.ndarray) -> bytes:
         frames = np.ascontiguousarray(samples.T, np.float64)  # [T, C]; float64 holds 24 bits exactly
@@ -204,16 +218,11 @@ class WavWriter:
         if data_bytes % 2:
             self._write_bytes(b"\0")
         self._write_bytes(_markers(sorted(self._cues, key=lambda cue: cue.sample)))
-        total = self._file.tell()
-        for at, number in ((4, total - 8), (len(self._head) - 4, data_bytes)):
-            self._file.seek(at)
-            self._write_bytes(struct.pack("<I", number))
-        if self.subtype == "FLOAT":
-            self._file.seek(len(self._head) - 12)
-            self._write_bytes(struct.pack("<I", self.frames))
+        self._write_sizes()
         os.fsync(self._file.fileno())  # some disks only say now that they are full; the old file is still there
         self._file.close()
-        os.replace(self._part, self.path)
+        if not self.growing:
+            os.replace(self._part, self.path)
         if self._clipped:
             logger.warning("%s: %d samples lay outside [-1, 1] and were clipped.", self.path.name, self._clipped)
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         parser = _parser()
         args, rest = parser.parse_known_args(argv)
-        if rest and args.command not in (train, bench_emotion, curve, export):
+        if rest and args.command not in (train, bench_emotion, curve, export, live):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.rest = rest
         return args.command(args) or 0
@@ -132,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     command("emotions", emotions, "list the emotion words and the preset curves")
     command("curve", curve, "read automation of a DAW (.als, .mid, .rpp, .json, .csv) as an emotion curve", add_help=False)
     command("export", export, "write a piece as .dawproject, or as a folder of files for a DAW", add_help=False)
+    command("live", live, "play with a DAW over OSC: its curve is recorded, and music follows it bar by bar", add_help=False)
     command("bench-emotion", bench_emotion, "compare systems on emotional targets", add_help=False)
     command("train", train, "train a model; all options are those of `python -m training.train`", add_help=False)
     return parser
@@ -489,6 +490,17 @@ def bench_emotion(args: argparse.Namespace) -> None:
     limit_threads()
     options.device = device_of(options.device)
     print(benchmark.main(options, f"python -m lara_core bench-emotion {shlex.join(args.rest)}", written_by(), progress))
+
+
+def live(args: argparse.Namespace) -> None:
+    from .osc import command
+
+    parser = _Parser(prog="lara live", allow_abbrev=False, description=command.__doc__.split("\n")[0])
+    command.add_arguments(parser, _pitch_class, _whole(0, 2 ** 31 - 1))
+    options = parser.parse_args(args.rest)
+    if not options.record_only:
+        limit_threads()
+    command.main(options)
 
 
 def train(args: argparse.Namespace) -> None:

@@ -103,6 +103,15 @@ class Lara:
             curve = joined(None, sound.seconds, None, curve, request.seconds, None if request.tempo is None else request.beats_at)
         return whole, curve, begin
 
+    def live(self, prompt: str, curve: Curve, request: Request, next_tempo: Callable[[], float | None], sampling: Sampling = Sampling(),
+             kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None, on_progress: Callable[[float], None] | None = None) -> "Take":
+        """Begin a piece without a known end, a bar at a time: `Take.next_segment` asks next_tempo for the tempo of the next bar (None:
+        the piece ends) and then the curve for its emotion. Raises ValueError for a model whose codec knows no bars."""
+        if not hasattr(self.codec, "live_session"):
+            raise ValueError(f"The model {self.name} does not make bars, so it cannot play live; choose a score model, such as {EMBEDDED}.")
+        session = self.codec.live_session(request, next_tempo)
+        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, session=session)
+
     def generate(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(), **options) -> tuple[Audio, "Take"]:
         """The whole piece at once -> its audio, exactly request.seconds long, and the finished Take."""
         take = self.stream(prompt, curve, request, sampling, **options)
@@ -271,11 +280,15 @@ class Take:
     """One piece being made: iterate once for its segments. Afterwards `session` and `record()` tell what was made."""
 
     def __init__(self, lara: Lara, prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
-                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None, begin: np.ndarray | None):
+                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None = None,
+                 begin: np.ndarray | None = None, session=None):
         self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
         self.kept, self.seeds, self.memo, self.on_progress, self.begin = kept, seeds, memo, on_progress, begin
-        self.session = lara.codec.session(request)
+        self.session = session or lara.codec.session(request)
         self.segments: list[dict] = []
+        self._past_codes, self._past_emotion = np.zeros((lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
+        self._frames = 0  # of the segments so far
+        self._text: tuple | None = None  # the prompt, and what the text encoder made of it
 
     def __iter__(self) -> Iterator[Segment]:
         """The first segment comes as soon as it can; later ones are made into sound while those after them are sampled."""
@@ -290,38 +303,49 @@ class Take:
                 final = samples.result()
                 yield replace(ready, samples=np.concatenate([final, self.session.finish()], axis=1) if ready.is_last else final)
 
+    def next_segment(self) -> Segment | None:
+        """In place of iterating, for live use: the next segment is planned, sampled and made into sound now, and nothing ahead of it;
+        None where the session has ended. A changed `prompt` holds from here on."""
+        plan = self._plan()
+        if plan is None:
+            return None
+        segment, render = self._segment(plan)
+        return replace(segment, samples=render())
+
     def _codes(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
         """Segments without their samples, and what renders them."""
-        text, text_mask = self.lara.text_encoder.encode([self.prompt])
-        no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
-        past_codes, past_emotion, frames = np.zeros((self.lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32), 0
-        plan = self._plan(0)
+        plan = self._plan()
         while plan is not None:
-            index, start = len(self.segments), self.session.position_seconds
-            seed = self.seeds.get(index, segment_seed(self.request.seed, index))
-            emotion = self._emotion(plan)
-            context = past_codes[:, past_codes.shape[1] - plan.context_frames:]
-            past_emotion = np.concatenate([past_emotion[len(past_emotion) - plan.context_frames:], emotion])
-            if index < len(self.kept):
-                codes = np.asarray(self.kept[index], np.int64)
-                if codes.shape == plan.forced.shape:  # else the session says what is wrong; what is given goes before what was
-                    codes = np.where(plan.forced < 0, codes, plan.forced)
-            elif self.memo is None:
-                codes = self._sample(text, text_mask, past_emotion, context, plan, seed)
-            else:
-                facts = self.lara.digest, str(self.lara.device), self.prompt, self.sampling, seed
-                codes = self.memo.get(facts, (past_emotion, context, plan.forced),
-                                      lambda: self._sample(text, text_mask, past_emotion, context, plan, seed))
-            render = self.session.push(codes)
-            seconds = self.session.position_seconds - start
-            self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
-            past_codes, frames = np.concatenate([context, codes], axis=1), frames + codes.shape[1]
-            plan = self._plan(frames)
-            yield Segment(index, start, seconds, seed, codes, emotion, no_samples, plan is None), render
+            segment, render = self._segment(plan)
+            plan = self._plan()
+            yield replace(segment, is_last=plan is None), render
 
-    def _plan(self, frames: int) -> Plan | None:
-        """The session's next segment, `frames` after the first, with what the piece begins with."""
-        plan = self.session.plan()
+    def _segment(self, plan) -> tuple[Segment, Callable[[], np.ndarray]]:
+        index, start = len(self.segments), self.session.position_seconds
+        seed = self.seeds.get(index, segment_seed(self.request.seed, index))
+        emotion = self._emotion(plan)
+        context = self._past_codes[:, self._past_codes.shape[1] - plan.context_frames:]
+        past_emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], emotion])
+        if index < len(self.kept):
+            codes = np.asarray(self.kept[index], np.int64)
+            if codes.shape == plan.forced.shape:  # else the session says what is wrong; what is given goes before what was
+                codes = np.where(plan.forced < 0, codes, plan.forced)
+        elif self.memo is None:
+            codes = self._sample(past_emotion, context, plan, seed)
+        else:
+            facts = self.lara.digest, str(self.lara.device), self.prompt, self.sampling, seed
+            codes = self.memo.get(facts, (past_emotion, context, plan.forced), lambda: self._sample(past_emotion, context, plan, seed))
+        render = self.session.push(codes)
+        seconds = self.session.position_seconds - start
+        self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
+        self._past_codes, self._past_emotion = np.concatenate([context, codes], axis=1), past_emotion
+        self._frames += codes.shape[1]
+        no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
+        return Segment(index, start, seconds, seed, codes, emotion, no_samples), render
+
+    def _plan(self) -> Plan | None:
+        """The session's next segment, with what the piece begins with."""
+        plan, frames = self.session.plan(), self._frames
         if plan is None or self.begin is None or frames >= self.begin.shape[1]:
             return plan
         given, forced = self.begin[:, frames:frames + plan.frames], plan.forced.copy()
@@ -334,8 +358,11 @@ class Take:
         beats = None if plan.beats is None else lambda _: plan.beats
         return self.curve.at(plan.seconds, self.request.seconds, beats)
 
-    def _sample(self, text, text_mask, wanted: np.ndarray, context: np.ndarray, plan, seed: int) -> np.ndarray:
+    def _sample(self, wanted: np.ndarray, context: np.ndarray, plan, seed: int) -> np.ndarray:
         decoder, device = self.lara.decoder, self.lara.device
+        if self._text is None or self._text[0] != self.prompt:
+            self._text = self.prompt, *self.lara.text_encoder.encode([self.prompt])
+        _, text, text_mask = self._text
         emotion = torch.from_numpy(wanted)[None]
         cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
         cond = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))

@@ -2,11 +2,11 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import daw, emotion, generate, listen, models, save
+from . import daw, emotion, generate, listen, models, osc, save
 
 NODES = [models.LoadModel, generate.TextPrompt, emotion.EmotionVA, emotion.EmotionCurve, emotion.EmotionPreset, emotion.NamedEmotion,
          emotion.EmotionFromFloats, emotion.EmotionFromAudio, generate.GenerateMusic, generate.RegenerateSegment, listen.RankTakes,
-         listen.ScoreEmotion, save.SaveMusic, emotion.EmotionToFloats, daw.DAWExport, daw.EmotionFromDAW]
+         listen.ScoreEmotion, save.SaveMusic, emotion.EmotionToFloats, daw.DAWExport, daw.EmotionFromDAW, osc.OSCInput]
 
 
 class LaraExtension(ComfyExtension):

@@ -181,3 +181,76 @@ def test_numbers_that_are_no_emotion_are_refused_by_their_place(run, values, sai
 def test_what_is_no_sound_is_one_sentence(run, audio):
     with pytest.raises(ValueError, match="^The audio"):
         run("LARAEmotionFromAudio", audio=audio)
+
+
+# ---- from a DAW ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def osc_input(pack):
+    """The OSC Input node on a free port -> its inputs, and a function that sends to it."""
+    import socket
+    import time
+
+    from pythonosc.udp_client import SimpleUDPClient
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    osc = sys.modules["lara_pack.nodes.osc"]
+    inputs = {"use": osc.RECORDED, "port": port, "listen": "this machine", "mappings": "/1/fader = arousal:0..1".replace(" ", "")}
+
+    def send(*messages):
+        receiver, client = osc.listening[port].receiver, SimpleUDPClient("127.0.0.1", port)
+        before = receiver.received
+        for message in messages:
+            client.send_message(*message)
+        deadline = time.monotonic() + 5
+        while receiver.received < before + len(messages):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    yield inputs, send
+    if port in osc.listening:
+        osc.listening[port].close()
+        osc.listening.pop(port).receiver.close()
+
+
+def test_a_daw_is_heard_and_only_what_is_new_runs_again(pack, run, osc_input):
+    inputs, send = osc_input
+    fingerprint = lambda: pack.nodes_by_id["LARAOSCInput"].fingerprint_inputs(**inputs)  # noqa: E731
+    before = fingerprint()
+    curve, bpm, status = run("LARAOSCInput", **inputs)
+    assert "Nothing has been heard" in status and curve.points == ((0.0, 0.0, 0.0),) and before == fingerprint()
+    send(("/lara/valence", 0.5), ("/1/fader", 1.0))
+    curve, _, status = run("LARAOSCInput", **inputs)
+    assert curve.points == ((0.0, 0.5, 1.0),) and "valence +0.50" in status and fingerprint() != before
+    before = fingerprint()
+    send(("/lara/valence", 0.5), ("/other", 1.0))
+    assert fingerprint() == before
+    send(("/lara/tempo", 90.0), ("/lara/play", True), ("/lara/position", 16.0), ("/lara/position", 16.1), ("/lara/play", False), ("/lara/position", 0.0))
+    curve, bpm, _ = run("LARAOSCInput", **inputs)
+    assert bpm == 90.0 and fingerprint() != before
+
+
+def test_a_recorded_pass_is_a_curve_in_beats(pack, run, osc_input):
+    inputs, send = osc_input
+    run("LARAOSCInput", **inputs)
+    osc = sys.modules["lara_pack.nodes.osc"]
+    receiver = osc.listening[inputs["port"]].receiver
+    from lara_core.osc.protocol import encode
+    for at, message in ((0.0, ("/lara/tempo", 120.0)), (0.0, ("/lara/va", -1.0, 0.0)), (0.0, ("/lara/play", True)), (0.0, ("/lara/position", 8.0)),
+                        (2.0, ("/lara/va", 1.0, 0.0)), (2.0, ("/lara/position", 12.0)), (2.0, ("/lara/play", False))):
+        receiver.handle(encode(*message), at)
+    curve, _, status = run("LARAOSCInput", **inputs)
+    assert curve.unit == "beats" and curve.points[0] == (8.0, -1.0, 0.0) and curve.points[-1][0] == pytest.approx(12, abs=0.1) and "up to beat 12" in status
+    inputs["use"] = osc.LATEST
+    assert run("LARAOSCInput", **inputs)[0].points == ((0.0, 1.0, 0.0),)
+
+
+@pytest.mark.parametrize("changed, said", [({"mappings": "/1/fader"}, "mapped to ''"), ({"mappings": "/1/fader=joy"}, "'joy'"), ({"listen": "the network"}, "already heard")])
+def test_what_osc_input_cannot_do_is_a_sentence(run, osc_input, changed, said):
+    inputs, _ = osc_input
+    run("LARAOSCInput", **inputs)
+    with pytest.raises(ValueError, match=said):
+        run("LARAOSCInput", **inputs | changed)

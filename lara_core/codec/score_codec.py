@@ -5,22 +5,25 @@ a few per cent so that the last bar ends with the piece. A note that still sound
 with its true length when that is known: both sound alike up to the joint, so nothing clicks and nothing is cut.
 """
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from . import Plan, Request, score
+from . import MAX_SECONDS, Plan, Request, score
 from .performance import Performer, channel
 from .room import Room
-from .score import LANE, METRES, Note, Score, ScoreReader, grid_tokens, token_tempo
+from .score import LANE, METRES, Bar, Note, Score, ScoreReader, grid_tokens, token_tempo
 from .soundfont import SoundFont, find_soundfont
 from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, TailJoiner, add, master
 from .synth_process import SynthProcess, synthesizer_for
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
 SEGMENT_BARS = 4
+DEFAULT_TEMPO_BPM = 100.0
 RING_OUT_SECONDS = 2.0  # the last chord rings about so long, where the tempo is ours to choose
 MAX_HOLD_FRAMES = 96  # longer notes are released
 CLOSING_FADE_SECONDS = 0.35
@@ -55,6 +58,9 @@ class ScoreCodec:
     def session(self, request: Request) -> "ScoreSession":
         return ScoreSession(self, request)
 
+    def live_session(self, request: Request, next_tempo: Callable[[], float | None]) -> "LiveSession":
+        return LiveSession(self, request, next_tempo)
+
 
 class ScoreSession:
     def __init__(self, codec: ScoreCodec, request: Request):
@@ -67,7 +73,7 @@ class ScoreSession:
         self.total_samples = round(request.seconds * SAMPLE_RATE_HZ)
         self.emitted = 0
         self._end_sample = 0  # of what was read; sound follows
-        self.model_tempo_bpm = 100.0  # what the model last asked for; the first bar is heard before anything is known
+        self.model_tempo_bpm = DEFAULT_TEMPO_BPM  # what the model last asked for; the first bar is heard before anything is known
         self._stretch = 1.0  # tempo played / tempo asked for
         self._bars: list[tuple[int, float | None]] = []  # the planned segment: bars left, tempo where it is given
         self._held: list[Note] = []  # notes that sounded at the last joint
@@ -118,6 +124,11 @@ class ScoreSession:
             self._stretch = float(np.clip(left * self._bar_seconds(self.model_tempo_bpm) / max(remaining, 1e-3), 0.96, 1.04)) if done else 1.0
             self._bars = [(left - i, None) for i in range(min(count, left))]
             played = self.model_tempo_bpm * self._stretch
+        return self._planned(played)
+
+    def _planned(self, played: float) -> Plan:
+        """self._bars as a Plan; played: the tempo where none is given."""
+        position, done = self.position_seconds, len(self.performer.bars)
         frames = METRES[self.request.metre][0]
         forced = np.full((score.K, frames * len(self._bars)), -1, np.int64)
         forced[LANE["grid"]] = np.concatenate([grid_tokens(self.request.metre, left, self.tonic, done + i) for i, (left, _) in enumerate(self._bars)])
@@ -254,3 +265,33 @@ class ScoreSession:
     def piece(self) -> Score:
         """The score so far; complete after finish()."""
         return self.reader.score
+
+
+class LiveSession(ScoreSession):
+    """A piece whose end is not known, planned a bar at a time, each in the tempo that `next_tempo` gives when it is planned; None
+    ends the piece. request: its metre, tonic and seed count; its length and tempo do not."""
+
+    def __init__(self, codec: ScoreCodec, request: Request, next_tempo: Callable[[], float | None]):
+        super().__init__(codec, replace(request, seconds=MAX_SECONDS, tempo=DEFAULT_TEMPO_BPM))
+        self.next_tempo, self.total_samples = next_tempo, sys.maxsize
+
+    def plan(self) -> Plan | None:
+        tempo = self.next_tempo()
+        if tempo is None:
+            return None
+        self._bars = [(Bar().bars_left, tempo)]
+        return self._planned(tempo)
+
+    def last_bar(self) -> Score:
+        """The last bar by itself; notes that sound into it begin with it, and those that sound on end with it."""
+        piece, end = self.piece, self.performer.starts_frames[-1]
+        start = self.performer.starts_frames[-2]
+        sounding = [note for note in (*piece.notes, *self._held) if note.start + note.duration > start]
+        notes = [note._replace(start=max(note.start, start) - start, duration=min(note.start + note.duration, end) - max(note.start, start)) for note in sounding]
+        chords = [chord._replace(start=max(chord.start - start, 0)) for chord in piece.chords]
+        chords = [chord for chord, later in zip(chords, [*chords[1:], None]) if later is None or later.start > chord.start]
+        return Score(piece.bars[-1:], piece.tonic, sorted(notes, key=lambda note: (note.start, note.lane)), chords, piece.drums[start:])
+
+    def finish(self) -> np.ndarray:
+        self.total_samples = self._end_sample + round(RING_OUT_SECONDS * SAMPLE_RATE_HZ)
+        return super().finish()

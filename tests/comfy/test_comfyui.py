@@ -4,6 +4,7 @@ put into a node takes the server down."""
 import json
 import re
 import shutil
+import socket
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -186,6 +187,26 @@ def test_export_for_a_daw_and_its_automation_comes_back(server):
     assert cached(server, back) == {"1", "2", "3", "4"}
     shutil.copy(files[5], server.base / "input" / "drawn.mid")  # a file that was saved again is read again
     assert "1" not in cached(server, back)
+
+
+def test_a_daw_is_heard_over_osc_and_only_what_is_new_runs_again(server):
+    from pythonosc.udp_client import SimpleUDPClient
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    graph = {"1": node("LARAOSCInput", use="recorded curve", port=port, listen="this machine", mappings="/1/fader=arousal:0..127"),
+             "2": node("PreviewAny", source=["1", 2]),
+             "3": node("LARAEmotionToFloats", emotion=["1", 0], frames=2, fps=2.0, low=-1.0, high=1.0, tempo=120.0), "4": node("PreviewAny", source=["3", 2])}
+    assert "Nothing has been heard" in server.run(graph)["2"]["text"][0]
+    assert cached(server, graph) == {"1", "2", "3", "4"}
+    client = SimpleUDPClient("127.0.0.1", port)
+    client.send_message("/lara/valence", 0.5)
+    client.send_message("/1/fader", 0)
+    time.sleep(0.2)
+    outputs = server.run(graph)
+    assert "valence +0.50" in outputs["2"]["text"][0] and json.loads(outputs["4"]["text"][0]) == [0.5, 0.5]
+    assert cached(server, graph) == {"1", "2", "3", "4"}
 
 
 BAD = json.dumps({"unit": "normalized", "interpolation": "linear", "points": [{"t": 0, "valence": float("nan"), "arousal": 0}]})

@@ -33,4 +33,4 @@ comfy: setup
 	$(RUN) tests/comfy/comfy_server.py
 
 bench: setup
-	for name in foundation controls predictor; do test ! -f bench/$$name.py || $(RUN) -m bench.$$name || exit 1; done
+	for name in foundation controls predictor osc live; do test ! -f bench/$$name.py || $(RUN) -m bench.$$name || exit 1; done

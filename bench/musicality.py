@@ -99,7 +99,7 @@ def ending(piece: Score) -> dict[str, bool]:
 def cut(pieces: Iterable[np.ndarray], n_bars: int) -> Iterator[Score]:
     """The first bars of codes [K,F]; what is shorter, or silent so far, is left out."""
     for codes in pieces:
-        starts = np.append(np.flatnonzero(codes[LANE["grid"]] < score.GRID_TONIC), codes.shape[1])
+        starts = np.append(score.bar_starts(codes), codes.shape[1])
         piece = score.decode(codes[:, :starts[min(n_bars, len(starts) - 1)]])
         if len(piece.bars) == n_bars and piece.notes:
             yield piece
@@ -115,7 +115,7 @@ def pieces_of(path: Path) -> Iterator[np.ndarray]:
 
 def coded_bars(codes: np.ndarray) -> list[bytes | None]:
     """What the pitch lanes of each bar hold, relative to the tonic; None for bars with few notes."""
-    starts = np.append(np.flatnonzero(codes[LANE["grid"]] < score.GRID_TONIC), codes.shape[1])
+    starts = np.append(score.bar_starts(codes), codes.shape[1])
     pitches = codes[score.PITCH_LANES].astype(np.uint8)
     bars = [pitches[:, start:end] for start, end in zip(starts, starts[1:])]
     return [bar.tobytes() if (bar >= score.FIRST_PITCH).sum() >= FEW_NOTES else None for bar in bars]

@@ -152,24 +152,25 @@ class Curve:
 def thin(points: np.ndarray, tolerance: float) -> np.ndarray:
     """Few breakpoints of a polyline `[N, 1 + D]` (t rising, then D values) -> `[M, 1 + D]`, each one of the given.
 
-    At no t does a value differ by more than `tolerance` from the given polyline. Linear time: a stretch goes on for as long as
-    its chord passes every point within the tolerance (the cone of O'Rourke 1981, "An on-line algorithm for fitting straight
-    lines between data ranges").
+    At no t does a value differ by more than `tolerance` from the given polyline (Ramer 1972; Douglas & Peucker 1973, with the
+    distance along the values).
     """
-    rows, kept = np.asarray(points, np.float64).tolist(), [0]
-    dimensions = range(1, len(rows[0]))
-    low, high = [-math.inf] * len(rows[0]), [math.inf] * len(rows[0])
-    for index in range(1, len(rows)):
-        anchor, here = rows[kept[-1]], rows[index]
-        slopes = [(here[d] - anchor[d]) / (here[0] - anchor[0]) for d in dimensions]
-        if not all(low[d] <= slopes[d - 1] <= high[d] for d in dimensions):
-            kept.append(index - 1)
-            anchor = rows[index - 1]
-            low, high = [-math.inf] * len(here), [math.inf] * len(here)
-        for d in dimensions:
-            low[d] = max(low[d], (here[d] - tolerance - anchor[d]) / (here[0] - anchor[0]))
-            high[d] = min(high[d], (here[d] + tolerance - anchor[d]) / (here[0] - anchor[0]))
-    return np.asarray(points, np.float64)[[*kept, len(rows) - 1] if len(rows) > 1 else kept]
+    points = np.asarray(points, np.float64)
+    keep = np.zeros(len(points), bool)
+    keep[[0, -1]] = True
+    todo = [(0, len(points) - 1)]
+    while todo:
+        first, last = todo.pop()
+        if last - first < 2:
+            continue
+        t, values = points[first:last + 1, 0], points[first:last + 1, 1:]
+        share = ((t - t[0]) / (t[-1] - t[0]))[:, None]
+        off = np.abs(values - (values[0] + share * (values[-1] - values[0]))).max(1)
+        worst = int(off.argmax())
+        if off[worst] > tolerance:
+            keep[first + worst] = True
+            todo += [(first, first + worst), (first + worst, last)]
+    return points[keep]
 
 
 def write_atomic(path: str | os.PathLike, data: bytes) -> None:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         parser = _parser()
         args, rest = parser.parse_known_args(argv)
-        if rest and args.command not in (train, bench_emotion, curve, export, live):
+        if rest and not args.passes_on:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.rest = rest
         return args.command(args) or 0
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, function, text: str, **options) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, **options)
-        sub.set_defaults(command=function)
+        sub.set_defaults(command=function, passes_on=not sub.add_help)  # its own options, which its own parser knows
         return sub
 
     _add_generate(command("generate", generate, "make a piece: WAV, MIDI, JSON and a picture"))
@@ -297,7 +297,8 @@ def generate(args: argparse.Namespace) -> None:
 
     limit_threads()
     from . import report
-    from .pipeline import EMBEDDED, Lara, find_model, unpack_codes
+    from .pipeline import EMBEDDED, Lara, find_model
+    from .take import unpack_codes
     from .text import check_prompt
 
     sampling, prompt = asked_sampling(args, earlier), check_prompt(prompt)

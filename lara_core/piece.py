@@ -16,7 +16,7 @@ MAX_SEED = 2 ** 63 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """What an earlier piece's JSON says. segments: start_seconds, seed and packed codes of each, as pipeline.Take records them."""
+    """What an earlier piece's JSON says. segments: start_seconds, seed and packed codes of each, as take.Take records them."""
 
     prompt: str
     curve: "Curve | None"

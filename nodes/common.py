@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..lara_core.audio import Audio
-    from ..lara_core.pipeline import Score, Segment, Take
+    from ..lara_core.pipeline import Score
+    from ..lara_core.take import Segment, Take
     from ..lara_core.plot import EnvelopeMeter
 
 CATEGORY = "LARA-Gen"

@@ -54,7 +54,7 @@ class Loaded:
         import comfy.model_management
         import comfy.model_patcher
 
-        from ..lara_core.pipeline import SegmentMemo
+        from ..lara_core.take import SegmentMemo
 
         patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
         offload = comfy.model_management.unet_offload_device() if device.type != "cpu" else device

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lara_core import cli, pipeline
+from lara_core import cli, pipeline, take
 from lara_core.affect import EMOTIONS, PRESETS, Curve
 from lara_core.cli import main
 from lara_core.codec.score import LANE
@@ -42,7 +42,7 @@ def record(folder: Path, name: str = "piece") -> dict:
 
 
 def codes(folder: Path, name: str = "piece") -> list[np.ndarray]:
-    return [pipeline.unpack_codes(segment["codes"]) for segment in record(folder, name)["segments"]]
+    return [take.unpack_codes(segment["codes"]) for segment in record(folder, name)["segments"]]
 
 
 def cues(path: Path) -> dict[str, int]:
@@ -432,7 +432,7 @@ def test_wrong_earlier_pieces(damage, options, words, piece, tmp_path, capsys, n
 
 def test_kept_codes_of_another_codec(piece, tmp_path, capsys):
     made = record(piece)
-    made["segments"][0]["codes"] = pipeline.pack_codes(np.full((4, 16), 2000))
+    made["segments"][0]["codes"] = take.pack_codes(np.full((4, 16), 2000))
     (tmp_path / "old.json").write_text(json.dumps(made))
     refused(capsys, tmp_path, generate(tmp_path, "--redo", str(tmp_path / "old.json"), "--from-segment", "1"), "4 codebooks", "2000", "13")
 
@@ -441,7 +441,7 @@ def test_kept_codes_of_another_codec(piece, tmp_path, capsys):
 
 
 def test_ctrl_c_leaves_nothing_and_finished_takes_stay(tmp_path, capsys, monkeypatch):
-    made, original = [], pipeline.generate
+    made, original = [], take.generate
 
     def stopped(*args):
         made.append(1)
@@ -449,7 +449,7 @@ def test_ctrl_c_leaves_nothing_and_finished_takes_stay(tmp_path, capsys, monkeyp
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(pipeline, "generate", stopped)
+    monkeypatch.setattr(take, "generate", stopped)
     assert generate(tmp_path, "--tempo", "120", "--takes", "3") == 130
     assert sorted(os.listdir(tmp_path)) == sorted(f"piece-1.{end}" for end in ("wav", "mid", "json", "png"))
     assert capsys.readouterr().err.count("\n") == 1

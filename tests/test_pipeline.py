@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from lara_core import pipeline
 from lara_core.affect import Curve
 from lara_core.audio import Audio
 from lara_core.codec import Request
 from lara_core.codec.score import LANE
-from lara_core.pipeline import Lara, SegmentMemo, find_model, fingerprint, pack_codes, segment_seed, unpack_codes
-from lara_core.sampling import Sampling
+from lara_core.pipeline import Lara, find_model, fingerprint
+from lara_core.sampling import Sampling, generate
+from lara_core.take import SegmentMemo, pack_codes, segment_seed, unpack_codes
 
 MOVING = Curve(((0, -0.8, -0.9), (1, 0.8, 0.9)), unit="normalized")
 
@@ -75,8 +75,7 @@ def test_a_changed_end_of_the_curve_leaves_the_beginning_alone(lara):
 
 def test_what_was_sampled_before_is_not_sampled_again(lara, monkeypatch):
     sampled, memo = [], SegmentMemo(size=50)
-    original = pipeline.generate
-    monkeypatch.setattr(pipeline, "generate", lambda *args: sampled.append(args) or original(*args))
+    monkeypatch.setattr("lara_core.take.generate", lambda *args: sampled.append(args) or generate(*args))
 
     def codes_and_calls(curve=MOVING, prompt="solo piano", **changed) -> tuple[list, int]:
         before = len(sampled)

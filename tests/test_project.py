@@ -17,6 +17,7 @@ ROWS = (("affect", "audio", "weights"),
         ("codec", "conditioning", "listener", "text", "plot"),
         ("decoder", "predictor", "score", "alignment", "clap"),
         ("sampling", "checkpoint"),
+        ("take",),
         ("pipeline",),
         ("piece", "report", "benchmark"),
         ("cli", "osc", "daw", "__main__"))

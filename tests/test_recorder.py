@@ -9,7 +9,7 @@ from bench.simulated_daw import SimulatedDaw
 from lara_core.affect import Curve
 from lara_core.osc.protocol import encode
 from lara_core.osc.receiver import Receiver
-from lara_core.osc.recorder import MAX_ERROR, Recorder, punched, thinned
+from lara_core.osc.recorder import MAX_ERROR, Recorder, punched
 from lara_core.osc.transport import SILENCE_SECONDS, Transport
 
 RISE = Curve(((0, -1, 0.8), (16, 1, 0.8), (24, 1, -0.8), (40, -0.5, 0.2)), "beats")
@@ -76,22 +76,7 @@ def test_jumps_are_told_from_jitter_and_silence_from_standing():
     assert not transport.is_lost(100.0) and transport.beat(100.0) == transport.beat(1.0)
 
 
-# ---- thinning and punching -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_thinning_keeps_within_the_stated_error(seed):
-    rng = np.random.default_rng(seed)
-    t = np.sort(rng.uniform(0, 100, 3000))
-    points = np.column_stack([t, np.sin(t / 7), np.clip(np.cumsum(rng.normal(0, 0.02, 3000)), -1, 1)])
-    thin = thinned(points, 0.05)
-    off = [np.abs(np.interp(t, thin[:, 0], thin[:, lane]) - points[:, lane]).max() for lane in (1, 2)]
-    assert max(off) <= 0.05 + 1e-12 and len(thin) < 1500
-
-
-def test_a_line_needs_two_points():
-    t = np.linspace(0, 10, 1001)
-    assert len(thinned(np.column_stack([t, t / 10, -t / 10]), 0.01)) == 2
+# ---- punching ------------------------------------------------------------------------------------------------------
 
 
 def test_a_punch_replaces_its_stretch_and_nothing_else():

@@ -248,7 +248,7 @@ class Composer:
                 score.notes += [Note(LANE["comp1"] + w, start, end - start, voices[w]) for w in range(min(3, len(voices)))]
             if "p" in layers:  # two voices say the chord: the third, and the seventh or fifth; the root where there is no bass
                 intervals, middle = QUALITIES[quality], 60 + int(round(shift / 2))
-                other = 1 if grinds else 0 if "b" not in layers else intervals[-1] if len(intervals) > 3 else intervals[2]
+                other = 1 if grinds else 0 if "b" not in layers else intervals[-1]
                 for lane, interval, centre in (("pad1", intervals[1], middle + 3), ("pad2", other, middle - 3)):
                     score.notes.append(Note(LANE[lane], start, end - start, nearest([(root + interval) % 12], centre, 40, 84)))
             low = nearest([root], 42 + shift / 4 - 4 * arousal, 30, 54)

@@ -131,7 +131,7 @@ def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> di
     codec = {"name": "score", "n_codebooks": codes_of.K, "codebook_size": codes_of.V, "delays": list(range(codes_of.K)),
              "loss_weights": [float(name != "grid") for name in codes_of.LANES]}  # the grid is given, never sampled
     return {"codes": codes, "offsets": np.cumsum([0] + [c.shape[1] for c in all_codes]), "emotion": np.concatenate(emotions),
-            "starts": np.flatnonzero(codes[codes_of.LANE["grid"]] < codes_of.GRID_TONIC),  # windows begin at bar lines
+            "starts": codes_of.bar_starts(codes),  # windows begin at bar lines
             "captions": np.array(json.dumps([c for _, _, c in pieces])), "codec": np.array(json.dumps(codec))}
 
 

@@ -120,6 +120,11 @@ def key_shift(tonic: int) -> int:
     return (tonic + 5) % 12 - 5
 
 
+def bar_starts(codes: np.ndarray) -> np.ndarray:
+    """codes [K,F] -> the frames where bars begin."""
+    return np.flatnonzero(codes[LANE["grid"]] < GRID_TONIC)
+
+
 def grid_tokens(metre: str, bars_left: int, tonic: int, bar_index: int) -> np.ndarray:
     """The grid lane of one bar [F]: everything about form that is known before a note is chosen."""
     frames = METRES[metre][0]
@@ -229,7 +234,7 @@ def decode(codes: np.ndarray) -> Score:
     if codes.ndim != 2 or codes.shape[0] != K:
         raise ValueError(f"Score codes have shape {list(codes.shape)}; they need {K} lanes: give codes of a score model.")
     grid = codes[LANE["grid"]]
-    starts = np.flatnonzero(grid < GRID_TONIC)
+    starts = bar_starts(codes)
     if len(starts) == 0 or starts[0] != 0:
         raise ValueError("Score codes do not begin with a bar line; give codes cut at a bar.")
     reader = ScoreReader()

@@ -294,4 +294,3 @@ class Conductor:
         if self.status != self._told[1] or now - self._told[0] >= STATUS_SECONDS:
             self._told = now, self.status
             self.receiver.send(STATUS, self.status, float(self.ahead_beats))
-

@@ -8,7 +8,8 @@ import numpy as np
 from ..audio import Audio
 from ..codec import Request
 from ..codec.score import METRES, Score
-from ..pipeline import Lara, segment_seed
+from ..pipeline import Lara
+from ..take import segment_seed
 from ..sampling import Sampling
 from ..text import check_prompt
 from .recorder import Recorder

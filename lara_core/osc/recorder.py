@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 
-from ..affect import MAX_POINTS, Curve
+from ..affect import MAX_POINTS, Curve, thin
 from .receiver import Receiver
 
 MAX_ERROR = 0.01  # of valence and arousal, within -1..1: a percent of either half
@@ -143,27 +143,7 @@ def _pass_points(samples: list[tuple], tempo_bpm: float, max_error: float) -> np
     until = beats[held + 1] - POLL_SECONDS * tempo_bpm / 60
     holds = np.column_stack([np.maximum(until, beats[held] + 1e-6), changes[held, 1:]])
     points = np.concatenate([changes, holds[holds[:, 0] < beats[held + 1]]])
-    return thinned(points[np.argsort(points[:, 0], kind="stable")], max_error)
-
-
-def thinned(points: np.ndarray, max_error: float) -> np.ndarray:
-    """Points [N, 3] of (t, valence, arousal), t rising -> a subset [M, 3]; between them both values are linear, and nowhere further
-    than max_error from what was there (Ramer 1972; Douglas & Peucker 1973, with the distance along the values)."""
-    keep = np.zeros(len(points), bool)
-    keep[[0, -1]] = True
-    todo = [(0, len(points) - 1)]
-    while todo:
-        first, last = todo.pop()
-        if last - first < 2:
-            continue
-        t = points[first:last + 1, 0]
-        share = ((t - t[0]) / (t[-1] - t[0]))[:, None]
-        off = np.abs(points[first:last + 1, 1:] - (points[first, 1:] + share * (points[last, 1:] - points[first, 1:]))).max(1)
-        worst = int(off.argmax())
-        if off[worst] > max_error:
-            keep[first + worst] = True
-            todo += [(first, first + worst), (first + worst, last)]
-    return points[keep]
+    return thin(points[np.argsort(points[:, 0], kind="stable")], max_error)
 
 
 def punched(curve: Curve | None, points: np.ndarray, max_error: float = MAX_ERROR) -> Curve:
@@ -178,5 +158,5 @@ def punched(curve: Curve | None, points: np.ndarray, max_error: float = MAX_ERRO
     points = np.concatenate(pieces)
     while len(points) > MAX_POINTS:  # hours of noise: as exact as a curve can hold
         max_error *= 2
-        points = thinned(points, max_error)
+        points = thin(points, max_error)
     return Curve(tuple(map(tuple, points.tolist())), "beats", "linear")

@@ -1,0 +1,227 @@
+"""A Take: one piece being made, segment by segment. Its plan, the codes sampled for it, their sound, and the record from which it
+can be made again.
+"""
+
+import base64
+import hashlib
+import json
+import math
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+
+from .affect import Curve
+from .codec import Plan, Request
+from .conditioning import Conditioning
+from .sampling import Sampling, generate
+
+MAX_WAITING = 2  # segments that are sampled and not yet sound: memory stays constant
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One finished part of a piece: codes [K,F], the emotion asked for [F,2] at its frames, and the samples [C,T] that became
+    final with it (they may lag behind the codes by a codec's look-ahead; the last of them come with the last segment)."""
+
+    index: int
+    start_seconds: float
+    seconds: float
+    seed: int
+    codes: np.ndarray
+    emotion: np.ndarray
+    samples: np.ndarray
+    is_last: bool = False
+
+
+class SegmentMemo:
+    """Codes that were sampled, by everything that decides them; of `size` segments, the oldest of which is forgotten.
+
+    The same inputs give the same codes, so a piece whose curve has changed near its end is sampled anew only from there.
+    """
+
+    def __init__(self, size: int = 2000):
+        self.size, self.codes = size, {}
+
+    def get(self, facts: tuple, arrays: Sequence[np.ndarray], sample: Callable[[], np.ndarray]) -> np.ndarray:
+        digest = hashlib.sha256(repr((facts, [array.shape for array in arrays])).encode())
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        key = digest.digest()
+        if key not in self.codes:
+            if len(self.codes) >= self.size:
+                del self.codes[next(iter(self.codes))]
+            self.codes[key] = sample()
+        return self.codes[key]
+
+
+class Take:
+    """One piece being made: iterate once for its segments. Afterwards `session` and `record()` tell what was made."""
+
+    def __init__(self, lara: "Lara", prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
+                 kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None = None,
+                 begin: np.ndarray | None = None, session=None):
+        self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
+        self.kept, self.seeds, self.memo, self.on_progress, self.begin = kept, seeds, memo, on_progress, begin
+        self.session = session or lara.codec.session(request)
+        self.segments: list[dict] = []
+        self._past_codes, self._past_emotion = np.zeros((lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
+        self._frames = 0  # of the segments so far
+        self._text: tuple | None = None  # the prompt, and what the text encoder made of it
+
+    def __iter__(self) -> Iterator[Segment]:
+        """The first segment comes as soon as it can; later ones are made into sound while those after them are sampled."""
+        with ThreadPoolExecutor(1, "lara-sound") as sound:
+            waiting: deque[tuple[Segment, Future]] = deque()
+            for segment, render in self._codes():
+                waiting.append((segment, sound.submit(render)))
+                while waiting and not waiting[0][0].is_last and (waiting[0][0].index == 0 or waiting[0][1].done() or len(waiting) > MAX_WAITING):
+                    ready, samples = waiting.popleft()
+                    yield replace(ready, samples=samples.result())
+            for ready, samples in waiting:
+                final = samples.result()
+                yield replace(ready, samples=np.concatenate([final, self.session.finish()], axis=1) if ready.is_last else final)
+
+    def next_segment(self) -> Segment | None:
+        """In place of iterating, for live use: the next segment is planned, sampled and made into sound now, and nothing ahead of it;
+        None where the session has ended. A changed `prompt` holds from here on."""
+        plan = self._plan()
+        if plan is None:
+            return None
+        segment, render = self._segment(plan)
+        return replace(segment, samples=render())
+
+    def _codes(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
+        """Segments without their samples, and what renders them."""
+        plan = self._plan()
+        while plan is not None:
+            segment, render = self._segment(plan)
+            plan = self._plan()
+            yield replace(segment, is_last=plan is None), render
+
+    def _segment(self, plan) -> tuple[Segment, Callable[[], np.ndarray]]:
+        index, start = len(self.segments), self.session.position_seconds
+        seed = self.seeds.get(index, segment_seed(self.request.seed, index))
+        emotion = self._emotion(plan)
+        context = self._past_codes[:, self._past_codes.shape[1] - plan.context_frames:]
+        past_emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], emotion])
+        if index < len(self.kept):
+            codes = np.asarray(self.kept[index], np.int64)
+            if codes.shape == plan.forced.shape:  # else the session says what is wrong; what is given goes before what was
+                codes = np.where(plan.forced < 0, codes, plan.forced)
+        elif self.memo is None:
+            codes = self._sample(past_emotion, context, plan, seed)
+        else:
+            facts = self.lara.digest, str(self.lara.device), self.prompt, self.sampling, seed
+            codes = self.memo.get(facts, (past_emotion, context, plan.forced), lambda: self._sample(past_emotion, context, plan, seed))
+        render = self.session.push(codes)
+        seconds = self.session.position_seconds - start
+        self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
+        self._past_codes, self._past_emotion = np.concatenate([context, codes], axis=1), past_emotion
+        self._frames += codes.shape[1]
+        no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
+        return Segment(index, start, seconds, seed, codes, emotion, no_samples), render
+
+    def _plan(self) -> Plan | None:
+        """The session's next segment, with what the piece begins with."""
+        plan, frames = self.session.plan(), self._frames
+        if plan is None or self.begin is None or frames >= self.begin.shape[1]:
+            return plan
+        given, forced = self.begin[:, frames:frames + plan.frames], plan.forced.copy()
+        forced[:, :given.shape[1]] = given
+        return replace(plan, forced=forced)
+
+    def _emotion(self, plan) -> np.ndarray:
+        if self.curve is None:
+            return np.full((plan.frames, 2), np.nan, np.float32)
+        beats = None if plan.beats is None else lambda _: plan.beats
+        return self.curve.at(plan.seconds, self.request.seconds, beats)
+
+    def _sample(self, wanted: np.ndarray, context: np.ndarray, plan, seed: int) -> np.ndarray:
+        decoder, device = self.lara.decoder, self.lara.device
+        if self._text is None or self._text[0] != self.prompt:
+            self._text = self.prompt, *self.lara.text_encoder.encode([self.prompt])
+        _, text, text_mask = self._text
+        emotion = torch.from_numpy(wanted)[None]
+        cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
+        cond = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
+        start, share = self.session.position_seconds, plan.seconds[-1] - plan.seconds[0]
+
+        def on_frame(done: int) -> None:
+            if self.on_progress is not None:
+                self.on_progress(min((start + share * done / plan.frames) / self.request.seconds, 1.0))
+
+        codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame, self.lara.step_weights)
+        return codes[0].cpu().numpy()
+
+    @property
+    def beats_at(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Seconds -> beats, as a curve in beats needs it: by the bars that were played, or by the tempo asked for."""
+        performer = getattr(self.session, "performer", None)
+        return performer.beats if performer is not None else None if self.request.tempo is None else self.request.beats_at
+
+    def continued(self, seconds: float, curve: Curve | None, seed: int) -> tuple[Request, Curve | None, list[np.ndarray], dict[int, int]]:
+        """What makes a piece that begins as this finished one and goes on for `seconds` more: its Request, Curve, kept codes and
+        seeds. All segments but the last are kept, for that one ends the piece; bars keep their tempo. curve: of what is added;
+        None goes on as the piece ended."""
+        performer = getattr(self.session, "performer", None)
+        tempo = self.request.tempo
+        if performer is not None and tempo is None:
+            tempo = tuple((start / 4, bar.tempo_bpm) for start, bar in zip(performer.starts_frames, performer.bars))
+        request = replace(self.request, seconds=self.request.seconds + seconds, tempo=tempo, seed=seed,
+                          tonic=getattr(self.session, "tonic", self.request.tonic))
+        kept = [unpack_codes(segment["codes"]) for segment in self.segments[:-1]]
+        if curve is not None or self.curve is not None:
+            curve = joined(self.curve, self.request.seconds, self.beats_at, curve, seconds, None if request.tempo is None else request.beats_at)
+        return request, curve, kept, {index: segment["seed"] for index, segment in enumerate(self.segments[:-1])}
+
+    def record(self) -> dict:
+        """Everything needed to make the piece again, as JSON values; codes of every segment are in it."""
+        font = getattr(self.lara.codec, "soundfont", None)
+        return {"format": "lara-piece", "version": 1, "model": {"name": self.lara.name, "digest": self.lara.digest},
+                "soundfont": None if font is None else {"name": font.name, "digest": font.digest},
+                "prompt": self.prompt, "curve": None if self.curve is None else json.loads(self.curve.to_json()),
+                "request": asdict(self.request), "sampling": asdict(self.sampling), "segments": self.segments}
+
+
+def joined(first: Curve | None, first_seconds: float, first_beats, second: Curve | None, second_seconds: float, second_beats) -> Curve:
+    """Two curves one after the other, as one in seconds. Where one of them is None, the other holds; both None is an error. beats:
+    seconds -> beats, as `Curve.at` needs it."""
+    steps = 2  # points a second
+    before = np.linspace(0, first_seconds, math.ceil(first_seconds * steps) + 1)
+    after = np.linspace(0, second_seconds, math.ceil(second_seconds * steps) + 1)
+    old = None if first is None else first.at(before, first_seconds, first_beats)
+    new = None if second is None else second.at(after, second_seconds, second_beats)
+    old = np.tile(new[0], (len(before), 1)) if old is None else old
+    new = np.tile(old[-1], (len(after), 1)) if new is None else new
+    times = np.concatenate([before, first_seconds + 1e-3 + after])
+    points = np.column_stack([times, np.concatenate([old, new])]).tolist()
+    return Curve(tuple(map(tuple, points)), "seconds", "linear")
+
+
+def segment_seed(seed: int, index: int) -> int:
+    """A segment's own seed, so that one can be made again without touching those before it."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
+
+
+def pack_codes(codes: np.ndarray) -> dict:
+    """Codes [K,F] -> JSON values: shape and zlib-compressed 16-bit numbers in base64."""
+    data = zlib.compress(np.ascontiguousarray(codes, "<u2").tobytes(), 9)
+    return {"shape": list(codes.shape), "zlib_u16": base64.b64encode(data).decode()}
+
+
+def unpack_codes(packed: dict) -> np.ndarray:
+    """The inverse of pack_codes; raises ValueError for what it did not make."""
+    try:
+        shape = [int(n) for n in packed["shape"]]
+        if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > 1_000_000:
+            raise ValueError(shape)
+        room = 2 * shape[0] * shape[1]
+        data = zlib.decompressobj().decompress(base64.b64decode(packed["zlib_u16"], validate=True), room + 1)
+        return np.frombuffer(data, "<u2").astype(np.int64).reshape(shape)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError("The segment's codes cannot be read; use the JSON file as it was written with the piece.") from error

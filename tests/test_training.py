@@ -120,8 +120,8 @@ def test_a_real_score_is_performed_near_the_arousal_of_its_density():
         piece = s.Score([s.Bar(bars_left=8 - i) for i in range(8)],
                         notes=[s.Note(s.LANE["lead"], f, every, 60 + f % 5) for f in range(0, 128, every)])
         performed = [reperformed(s.encode(piece), {"mode": "major", "family": "folk"}, seed) for seed in range(8)]
-        labels.append([emotion[:, 1].mean() for _, emotion, _ in performed])
-        assert all(emotion[:, 0].min() >= 0 for _, emotion, _ in performed)
+        labels.append([piece.emotion[:, 1].mean() for piece in performed])
+        assert all(piece.emotion[:, 0].min() >= 0 for piece in performed)
     assert max(labels[0]) < min(labels[1])
     assert natural_arousal(0.05) < natural_arousal(0.2) < natural_arousal(0.8) and abs(natural_arousal(0.44)) < 0.05
 
@@ -152,19 +152,51 @@ def test_a_run_can_begin_with_the_weights_of_a_model(corpus_file, tmp_path):
         run(corpus_file, tmp_path / "third", 4, "--init", "models/embedded")
 
 
-def test_what_a_listener_hears_joins_the_training(corpus_file, tmp_path):
-    from training.features import add_features
+def test_what_is_heard_joins_the_training_and_is_heard_once(corpus_file, tmp_path, monkeypatch):
+    from training import features
     heard = tmp_path / "heard.npz"
     heard.write_bytes(corpus_file.read_bytes())
-    add_features(heard, 2)
+    features.add_features(heard, 2, n_bars=4)
     with np.load(heard) as data:
-        features, has, offsets = data["features"].astype(np.float32), data["has_features"], data["offsets"]
-    assert has.sum() == 2 and has[0] and has[-1]
-    rows = offsets // 4
-    known = np.concatenate([features[rows[i]:rows[i + 1]] for i in np.flatnonzero(has)])
-    assert abs(known.mean()) < 0.05 and 0.8 < known.std() < 1.2 and not features[rows[1]:rows[-2]].any()
-    log = run(heard, tmp_path / "model", 32)
-    assert log[0]["lara"] > log[-1]["lara"] > 0  # the alignment loss is there, and falls
+        values, emotion, offsets, codes = data["features"].astype(np.float32), data["heard"], data["offsets"], data["codes"]
+    known = ~np.isnan(values[:, 0])
+    pieces = {int(np.searchsorted(offsets, row * 4, side="right")) for row in np.flatnonzero(known)}
+    assert len(pieces) == 2 and abs(values[known].mean()) < 0.05 and 0.8 < values[known].std() < 1.2
+    assert np.array_equal(known, ~np.isnan(emotion[:, 0])) and np.abs(emotion[known]).max() <= 1
+    bars = [np.isin(s.bar_starts(codes) // 4, np.flatnonzero(known)).sum()]
+    assert bars == [8]  # an excerpt of four bars of each
+    before = heard.read_bytes()
+    monkeypatch.setattr(features, "hear", None)  # what was heard is not heard again
+    features.add_features(heard, 2, n_bars=4)
+    assert heard.read_bytes() == before
+    log = [row["lara"] for row in run(heard, tmp_path / "model", 80, "--heard-share", "1")]
+    assert 0 < np.mean(log[-5:]) < 0.5 * np.mean(log[:5])  # the alignment loss is there, and falls
+    with pytest.raises(ValueError, match="training.features"):
+        run(corpus_file, tmp_path / "deaf", 1, "--heard-share", "0.5")
+
+
+def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
+    from training import labels
+    corpus = build(56, [], 1, 3)  # four pieces of each style
+    drawn, rows = corpus["emotion"].astype(np.float32), corpus["codes"].shape[1] // 4
+    truth = np.zeros((rows, 2), np.float32)  # as if major chords and onsets alone were heard
+    for start, end in zip(corpus["offsets"], corpus["offsets"][1:]):
+        seen = labels.around(corpus["codes"][:, start:end], labels.cues(corpus["codes"][:, start:end]))
+        truth[start // 4:end // 4] = np.stack([seen[:, 5 + 1 + 8 + 5 + 5 + 24], seen[:, 5] / 8], 1)  # see labels.cues for their order
+    corpus["heard"] = truth.copy()
+    corpus["features"] = np.zeros((rows, 1), np.float16)
+    corpus["heard"][:3], corpus["features"][corpus["offsets"][28] // 4:] = np.nan, np.nan  # silence, and half of the pieces were not heard
+    emotion = labels.relabel(corpus, 1, 0.6).astype(np.float32)
+    assert emotion.shape == drawn.shape and np.abs(emotion).max() <= 1
+    kinds = np.repeat(json.loads(str(corpus["kinds"])), np.diff(corpus["offsets"]))
+    told = np.repeat(truth, 4, 0)
+    before, after = labels.within(kinds, drawn, told), labels.within(kinds, emotion, told)
+    assert after[0] > before[0] + 0.1 and after[1] > before[1]
+    for kind in np.unique(kinds):
+        assert np.allclose(emotion[kinds == kind].std(0), drawn[kinds == kind].std(0), rtol=0.15)
+    assert "valence" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="training.features"):
+        labels.relabel({name: value for name, value in corpus.items() if name != "heard"}, 1, 0.6)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):

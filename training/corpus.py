@@ -3,7 +3,7 @@
     python -m training.corpus -o runs/corpus.npz --pieces 4000 --scores runs/scores.npz
 
 The file (npz) holds codes uint8 [K,total], offsets [n+1] and window starts in frames, emotion float16 [total,2], per piece a
-JSON list of captions, and what the codec is; training.features adds what a listener hears. Composed pieces carry the curve that made them; real
+JSON list of captions and a kind, and what the codec is; training.features adds what is heard, training.labels labels by it. Composed pieces carry the curve that made them; real
 scores are performed anew (tempo, dynamics, articulation, ensemble) along a drawn arousal curve, with a valence that their mode
 allows.
 """
@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -67,13 +68,20 @@ def captions(rng: np.random.Generator, words: Sequence[str], programs: tuple[int
     return [str(c) for c in rng.permutation(forms)[:4]]
 
 
-def composed(seed: int) -> tuple[Score, np.ndarray, list[str]]:
+class Example(NamedTuple):
+    score: Score
+    emotion: np.ndarray  # per bar [n,2]
+    captions: list[str]
+    kind: str  # style, or family of real scores
+
+
+def composed(seed: int) -> Example:
     rng = np.random.default_rng(seed)
     style = STYLES[seed % len(STYLES)]
     composer = Composer(style, rng)
     emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 20, 24, 32, 40))))
     score = composer.compose(emotion[:, 0], emotion[:, 1])
-    return score, emotion, captions(rng, style.words, composer.programs, emotion)
+    return Example(score, emotion, captions(rng, style.words, composer.programs, emotion), style.name)
 
 
 def natural_arousal(onsets_per_frame: float) -> float:
@@ -85,7 +93,7 @@ def natural_arousal(onsets_per_frame: float) -> float:
     return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.5) / (1.75 - 0.62)
 
 
-def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.ndarray, list[str]]:
+def reperformed(codes: np.ndarray, meta: dict, seed: int) -> Example:
     """A real score's notes in another performance: about its natural arousal the label sets tempo, dynamics and articulation."""
     rng = np.random.default_rng(seed)
     score = codes_of.decode(codes)
@@ -104,7 +112,8 @@ def reperformed(codes: np.ndarray, meta: dict, seed: int) -> tuple[Score, np.nda
     score.notes = [n._replace(pitch=int(np.clip(n.pitch + shift, 0, 127))) for n in score.notes]
     score.chords = [c if c.root < 0 else c._replace(root=(c.root + shift) % 12) for c in score.chords]
     score.tonic = (score.tonic + shift) % 12
-    return score, emotion, captions(rng, FAMILY_WORDS[meta["family"]], tuple(p for p in programs if p >= 0), emotion)
+    words = captions(rng, FAMILY_WORDS[meta["family"]], tuple(p for p in programs if p >= 0), emotion)
+    return Example(score, emotion, words, meta["family"])
 
 
 def in_key(score: Score, tonic: int) -> Score:
@@ -124,19 +133,20 @@ def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> di
             for r in range(repeats):
                 pieces.append(reperformed(codes[:, offsets[i]:offsets[i + 1]], meta, seed + 7919 * i + r))
     all_codes, emotions, rng = [], [], np.random.default_rng(seed)
-    for score, emotion, _ in pieces:
-        all_codes.append(codes_of.encode(in_key(score, int(rng.integers(12)))))
-        emotions.append(np.repeat(emotion, [bar.frames for bar in score.bars], axis=0).astype(np.float16))
+    for piece in pieces:
+        all_codes.append(codes_of.encode(in_key(piece.score, int(rng.integers(12)))))
+        emotions.append(np.repeat(piece.emotion, [bar.frames for bar in piece.score.bars], axis=0).astype(np.float16))
     codes = np.concatenate(all_codes, 1)
     codec = {"name": "score", "n_codebooks": codes_of.K, "codebook_size": codes_of.V, "delays": list(range(codes_of.K)),
              "loss_weights": [float(name != "grid") for name in codes_of.LANES]}  # the grid is given, never sampled
     return {"codes": codes, "offsets": np.cumsum([0] + [c.shape[1] for c in all_codes]), "emotion": np.concatenate(emotions),
             "starts": codes_of.bar_starts(codes),  # windows begin at bar lines
-            "captions": np.array(json.dumps([c for _, _, c in pieces])), "codec": np.array(json.dumps(codec))}
+            "captions": np.array(json.dumps([piece.captions for piece in pieces])),
+            "kinds": np.array(json.dumps([piece.kind for piece in pieces])), "codec": np.array(json.dumps(codec))}
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Corpora of one codec -> one corpus. Features are left out: they are standardised over the corpus they belong to."""
+    """Corpora of one codec -> one corpus. What was heard is left out: training.features finds it again, beside the file."""
     if len({str(part["codec"]) for part in parts}) != 1:
         raise ValueError("The corpus files hold codes of different codecs; join files of one codec.")
     begins = np.cumsum([0] + [part["codes"].shape[1] for part in parts])
@@ -144,7 +154,7 @@ def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
             "offsets": np.concatenate([[0], *(part["offsets"][1:] + at for part, at in zip(parts, begins))]),
             "starts": np.concatenate([part["starts"] + at for part, at in zip(parts, begins)]),
             "emotion": np.concatenate([part["emotion"] for part in parts]),
-            "captions": np.array(json.dumps([caption for part in parts for caption in json.loads(str(part["captions"]))]))}
+            **{name: np.array(json.dumps([value for part in parts for value in json.loads(str(part[name]))])) for name in ("captions", "kinds")}}
 
 
 def main():

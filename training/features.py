@@ -1,66 +1,117 @@
-"""Listener features for a corpus: pieces are rendered, a frozen listener hears them, its features go into the corpus file.
+"""What is heard in a corpus: excerpts are rendered, a frozen listener and the Emotion Predictor hear them, and both go into the corpus file.
 
-    python -m training.features runs/corpus.npz --pieces 600
+    python -m training.features runs/corpus.npz --pieces 600 --jobs 2
 
-Features are kept per HEARD_EVERY_FRAMES frames, interpolated from the listener's windows and standardised over the corpus;
-pieces that were not heard take no part in the alignment loss.
+Per HEARD_EVERY_FRAMES frames: the listener's features, interpolated from its windows and standardised over the corpus, and heard
+(valence, arousal); NaN where nothing was heard, which takes no part in the alignment loss. Each excerpt is kept in a folder beside the
+corpus under a digest of its codes, so a run that was stopped goes on, and a corpus that grew hears only what is new.
 """
 
 import argparse
+import functools
+import hashlib
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from lara_core.audio import Audio
 from lara_core.codec import score
 from lara_core.codec.performance import Performer
 from lara_core.codec.score_codec import ScoreCodec
-from lara_core.listener import load_listener
+from lara_core.listener import Listener, load_listener
+from lara_core.pipeline import Lara
 from .train import HEARD_EVERY_FRAMES
 
 
-def hear(codes: np.ndarray, codec: ScoreCodec, listener) -> np.ndarray:
-    """codes [K,F] of a whole piece -> features [F / HEARD_EVERY_FRAMES, D'] at the middles of those frames."""
-    samples = codec.decode(codes)
-    heard = listener.features(torch.from_numpy(samples.mean(0))[None], codec.sample_rate_hz)
+def excerpt(codes: np.ndarray, n_bars: int) -> tuple[int, int]:
+    """The frames of n_bars bars of a piece, from a phrase's first on; which phrase, the piece's codes decide."""
+    starts = np.append(score.bar_starts(codes), codes.shape[1])
+    begins = range(0, max(len(starts) - n_bars, 1), 4)
+    first = begins[int(digest(codes), 16) % len(begins)]
+    return int(starts[first]), int(starts[min(first + n_bars, len(starts) - 1)])
+
+
+def digest(codes: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()[:24]
+
+
+@functools.cache
+def ears(listener_name: str) -> tuple[ScoreCodec, Listener]:
+    torch.set_num_threads(1)
+    return ScoreCodec(), load_listener(listener_name)
+
+
+def hear(codes: np.ndarray, listener_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """codes [K,F] -> features [F / HEARD_EVERY_FRAMES, D'] and heard (valence, arousal) [.., 2] at the middles of those frames; NaN
+    where the predictor hears no music at all."""
+    codec, listener = ears(listener_name)
+    sound = Audio(codec.decode(codes), codec.sample_rate_hz)
+    features = listener.features(torch.from_numpy(sound.samples.mean(0))[None], sound.sample_rate_hz)
+    track = Lara.score(sound).track
     clock = Performer()
     for bar in score.decode(codes).bars:
         clock.add(bar)
     middles = np.array([clock.seconds(f) for f in range(HEARD_EVERY_FRAMES // 2, codes.shape[1], HEARD_EVERY_FRAMES)])
-    times, values = np.asarray(heard.times_seconds), heard.values[0].numpy()
-    return np.stack([np.interp(middles, times, column) for column in values.T], axis=1)
+    at = lambda times, values: np.stack([np.interp(middles, times, column) for column in values.T], axis=1)
+    heard = at(track.times_seconds, track.values) if track.is_music else np.full((len(middles), 2), np.nan)
+    return at(np.asarray(features.times_seconds), features.values[0].numpy()), heard
 
 
-def add_features(path: Path, n_pieces: int, listener_name: str = "musicnn") -> None:
-    """Let a listener hear n_pieces, spread evenly over a corpus file, and write its features into the file."""
+def hear_into(path: Path, codes: np.ndarray, listener_name: str) -> None:
+    """Hear one excerpt, unless it has been heard before, and keep it."""
+    if path.exists():
+        return
+    features, heard = hear(codes, listener_name)
+    temporary = path.with_suffix(f".{os.getpid()}.npz")
+    np.savez(temporary, features=features.astype(np.float16), heard=heard.astype(np.float32))
+    os.replace(temporary, path)
+
+
+def add_features(path: Path, n_pieces: int, n_bars: int = 8, listener_name: str = "musicnn", jobs: int = 1, folder: Path | None = None) -> None:
+    """Let an excerpt of n_pieces of a corpus file, drawn by their digests, be heard by `jobs` processes, and write what was heard into
+    the file."""
     with np.load(path) as data:
         corpus = dict(data)
-    codec, listener = ScoreCodec(), load_listener(listener_name)
-    offsets = corpus["offsets"]
-    chosen = np.unique(np.linspace(0, len(offsets) - 2, n_pieces).astype(int))
-    features = np.zeros((corpus["codes"].shape[1] // HEARD_EVERY_FRAMES, listener.width), np.float32)
-    has = np.zeros(len(offsets) - 1, bool)
-    known = np.zeros(len(features), bool)
-    for i in tqdm(chosen, desc="listening", unit="piece"):
-        rows = slice(offsets[i] // HEARD_EVERY_FRAMES, offsets[i + 1] // HEARD_EVERY_FRAMES)
-        features[rows] = hear(corpus["codes"][:, offsets[i]:offsets[i + 1]], codec, listener)
-        has[i] = known[rows] = True
-    features[known] = (features[known] - features[known].mean(0)) / (features[known].std(0) + 1e-6)
+    codes, offsets = corpus["codes"], corpus["offsets"]
+    pieces = [codes[:, start:end] for start, end in zip(offsets, offsets[1:])]
+    digests = [digest(piece) for piece in pieces]
+    chosen = sorted(range(len(pieces)), key=digests.__getitem__)[:n_pieces]
+    folder = folder or path.with_suffix(".heard")
+    folder.mkdir(parents=True, exist_ok=True)
+    spans = [[int(offsets[i]) + frame for frame in excerpt(pieces[i], n_bars)] for i in chosen]
+    files = [folder / f"{digest(codes[:, start:end])}-{Path(listener_name).name}.npz" for start, end in spans]
+    with ProcessPoolExecutor(jobs) as pool:
+        work = pool.map(functools.partial(hear_into, listener_name=listener_name), files, (codes[:, start:end] for start, end in spans))
+        list(tqdm(work, total=len(files), desc="listening", unit="piece"))
+    rows = codes.shape[1] // HEARD_EVERY_FRAMES
+    features, heard = None, np.full((rows, 2), np.nan, np.float32)
+    for (start, end), file in zip(spans, files):
+        own = slice(start // HEARD_EVERY_FRAMES, end // HEARD_EVERY_FRAMES)
+        with np.load(file) as data:
+            features = np.full((rows, data["features"].shape[1]), np.nan, np.float16) if features is None else features
+            features[own], heard[own] = data["features"], data["heard"]
+    known = ~np.isnan(features[:, 0])
+    values = features[known].astype(np.float32)
+    features[known] = (values - values.mean(0)) / (values.std(0) + 1e-6)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **corpus | {"features": features.astype(np.float16), "has_features": has})
+    np.savez_compressed(temporary, **corpus | {"features": features, "heard": heard})
     os.replace(temporary, path)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--pieces", type=int, default=600, help="how many, spread evenly over the corpus")
+    parser.add_argument("--pieces", type=int, default=600, help="how many, drawn from the whole corpus")
+    parser.add_argument("--bars", type=int, default=8, help="of each piece")
     parser.add_argument("--listener", default="musicnn", help="a listener's name or folder")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--kept", type=Path, metavar="FOLDER", help="where what was heard is kept; without it beside the corpus")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    add_features(args.corpus, args.pieces, args.listener)
+    add_features(args.corpus, args.pieces, args.bars, args.listener, args.jobs, args.kept)
 
 
 if __name__ == "__main__":

@@ -36,13 +36,18 @@ HEARD_EVERY_FRAMES = 4  # a corpus keeps one row of listener features for so man
 class Corpus:
     """Windows of a corpus file. starts: frames where a window may begin; codec: what the model folder says of its codes."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, heard_share: float = 0.0):
+        """heard_share: of the windows, that begin where a listener has heard the piece."""
         with np.load(path) as data:
             self.codes = torch.from_numpy(data["codes"])  # [K,total]
             self.offsets, self.starts, self.emotion = data["offsets"], data["starts"], data["emotion"]
             self.captions, self.codec = json.loads(str(data["captions"])), json.loads(str(data["codec"]))
-            self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'] or absent
-            self.has_features = data["has_features"] if "has_features" in data else np.zeros(len(self.offsets) - 1, bool)
+            self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
+        self.heard_starts, self.heard_share = self.starts[:0], heard_share
+        if self.features is not None:
+            self.heard_starts = self.starts[~np.isnan(self.features[self.starts // HEARD_EVERY_FRAMES, 0])]
+        if heard_share and not len(self.heard_starts):
+            raise ValueError(f"No listener has heard {path}, so --heard-share cannot be {heard_share:g}; run training.features on it first.")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -55,18 +60,20 @@ class Corpus:
         width = self.features.shape[1] if self.features is not None else 0
         features, heard = torch.zeros(size, window, width), torch.zeros(size, window, dtype=torch.bool)
         for b in range(size):
-            start = int(self.starts[rng.integers(len(self.starts))])
+            among_heard = self.heard_share > 0 and rng.random() < self.heard_share
+            starts = self.heard_starts if among_heard else self.starts
+            start = int(starts[rng.integers(len(starts))])
             piece = int(np.searchsorted(self.offsets, start, side="right")) - 1
-            if rng.random() < 0.3:
+            if not among_heard and rng.random() < 0.3:
                 start = int(self.offsets[piece])  # openings decide tempo and ensemble from the emotion alone
             n = min(window, int(self.offsets[piece + 1]) - start)
             codes[b, :, :n] = self.codes[:, start:start + n]
             emotion[b, :n] = torch.from_numpy(self.emotion[start:start + n].astype(np.float32))
             known[b, :n] = True
             texts.append(str(rng.choice(self.captions[piece])))
-            if self.has_features[piece]:
-                rows = (start + np.arange(n)) // HEARD_EVERY_FRAMES
-                features[b, :n], heard[b, :n] = torch.from_numpy(self.features[rows].astype(np.float32)), True
+            if width:
+                rows = torch.from_numpy(self.features[(start + np.arange(n)) // HEARD_EVERY_FRAMES].astype(np.float32))
+                features[b, :n], heard[b, :n] = rows.nan_to_num(0.0), ~rows[:, 0].isnan()
         return codes, emotion, known, texts, (features, heard) if width else None
 
 
@@ -120,7 +127,7 @@ def optimizers_for(model: Trained, lr: float) -> list[torch.optim.Optimizer]:
 
 def train(args: argparse.Namespace) -> None:
     accelerator = Accelerator(cpu=args.cpu)
-    corpus = Corpus(args.corpus)
+    corpus = Corpus(args.corpus, args.heard_share)
     text = StaticTextEncoder(args.text)
     codec = corpus.codec
     torch.manual_seed(args.seed)
@@ -203,6 +210,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--warmup", type=int, default=100, help="steps until the learning rate is reached")
     parser.add_argument("--lara", type=float, default=0.5, help="weight of the alignment loss; 0: cross-entropy alone")
+    parser.add_argument("--heard-share", type=float, default=0.0, help="of the windows from what a listener has heard, 0 to 1")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=300, help="time between checkpoints")
     parser.add_argument("--log-steps", type=int, default=50, help="steps between lines of the log")

@@ -195,15 +195,15 @@ class ScoreReader:
             bar = replace(bar, articulation=ARTICULATIONS[(feel - FEEL_0) // 2], swing=bool((feel - FEEL_0) % 2))
         score.bars.append(bar)
         for lane in PITCH_LANES:
-            for frame, token in enumerate(codes[lane]):
-                if token == HOLD:
-                    continue
+            for frame in np.flatnonzero(codes[lane] != HOLD).tolist():
+                token = int(codes[lane, frame])
                 self.release(lane, at + frame)
                 if token >= FIRST_PITCH:
-                    self._open[lane] = Note(lane, at + frame, 0, int(np.clip(token - FIRST_PITCH + shift, 0, 127)))
-        for frame, token in enumerate(codes[LANE["harmony"]]):
-            if NO_CHORD <= token < FIRST_CHORD + 12 * len(QUALITIES):
-                root, quality = divmod(int(token) - FIRST_CHORD, len(QUALITIES))
+                    self._open[lane] = Note(lane, at + frame, 0, min(max(token - FIRST_PITCH + shift, 0), 127))
+        for frame in np.flatnonzero(codes[LANE["harmony"]] >= NO_CHORD).tolist():
+            token = int(codes[LANE["harmony"], frame])
+            if token < FIRST_CHORD + 12 * len(QUALITIES):
+                root, quality = divmod(token - FIRST_CHORD, len(QUALITIES))
                 chord = Chord(at + frame, -1 if token == NO_CHORD else (root + tonic) % 12, QUALITY_NAMES[quality])
                 if not score.chords or score.chords[-1][1:] != chord[1:]:
                     score.chords.append(chord)

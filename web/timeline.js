@@ -1,7 +1,8 @@
 /**
  * <lara-timeline>: a curve of valence and arousal, edited in two lanes over one time axis. Its value is the JSON text of the curve.
  *
- * What the graph around it knows comes in through `context` ({seconds, tempo, measured}) and `follow` (the playing sound).
+ * What the graph around it knows comes in through `context` (length, tempo, what was measured and recorded) and `follow` (the
+ * playing sound).
  */
 
 import * as curves from "./curve.js";
@@ -13,7 +14,7 @@ import { say } from "./texts.js";
 const { clamp, LANES } = curves;
 const COARSE = 0.05, FINE = 0.01, LEAP = 0.25; // steps of the arrow keys, with Shift, and of Page Up and Page Down
 const FINE_DRAG = 0.2, CLICK_PIXELS = 3, CLOSEST_VIEW = 0.005, ZOOM = 1.5;
-const NO_CONTEXT = { seconds: null, tempo: null, measured: [] };
+const NO_CONTEXT = { seconds: null, tempo: null, measured: [], recorded: null };
 let clipboard = null; // shared by every timeline of the page; in parts of the timeline, so that any duration takes it
 
 export class Timeline extends ValueElement {
@@ -31,7 +32,10 @@ export class Timeline extends ValueElement {
 
   // ---- what the graph knows ----------------------------------------------------------------------------------------------
 
-  /** {seconds, tempo, beatsPerBar, measured}: null where not known; `measured` is a list of {times, valence, arousal, seconds}. */
+  /**
+   * {seconds, tempo, beatsPerBar, measured, recorded}: null where not known; `measured` is a list of {times, valence, arousal,
+   * seconds}, `recorded` what a DAW has sent: {curve, in beats, text, tempo, recording}.
+   */
   set context(given) {
     if (Object.keys(given).every((key) => given[key] === this.given[key])) return;
     this.given = given;
@@ -307,6 +311,7 @@ export class Timeline extends ValueElement {
     else if (name === "undo") this.undo();
     else if (name === "redo") this.redo();
     else if (name === "arcs") this.showArcs(this.arcs.hidden);
+    else if (name === "take") this.replace(this.given.recorded.curve);
     else if (name === "fit") this.zoom(0);
     else if (name) this.zoom(name === "in" ? ZOOM : 1 / ZOOM);
   }
@@ -323,8 +328,13 @@ export class Timeline extends ValueElement {
   choose(name) {
     if (!name) return;
     this.showArcs(false);
+    this.replace(this.presets[name]);
+  }
+
+  /** Another curve in place of this one. */
+  replace(curve) {
     this.view = [0, 1];
-    this.change(this.presets[name], []);
+    this.change(curve, []);
   }
 
   typed(input) {
@@ -350,7 +360,8 @@ export class Timeline extends ValueElement {
   draw() {
     const { curve, axis, selection, cursor } = this;
     if (this.hasRoom) {
-      this.lanes.draw({ curve, axis, selection, cursor, view: [this.from, this.to], bars: this.snap === "bars", measured: this.given.measured });
+      const { measured, recorded } = this.given;
+      this.lanes.draw({ curve, axis, selection, cursor, view: [this.from, this.to], bars: this.snap === "bars", measured, recorded });
       this.hover(this.pointer);
     }
     const [from, to] = this.view, thumb = this.root.querySelector(".thumb");
@@ -362,6 +373,9 @@ export class Timeline extends ValueElement {
     for (const [name, states] of [["undo", this.history.past], ["redo", this.history.future]]) {
       setAttributes(this.root.querySelector(`[name=${name}]`), { "aria-disabled": !states.length }); // a disabled button would lose the focus
     }
+    const take = this.root.querySelector("[name=take]"), { recorded } = this.given;
+    take.hidden = !recorded;
+    setAttributes(take, { "aria-disabled": recorded?.text === this.text });
     const [, time, bars] = this.root.querySelector("[name=snap]").options;
     time.textContent = say(axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent");
     bars.disabled = !axis.bar;

@@ -111,11 +111,11 @@ function show(node, element) {
 }
 
 function contextOf(node) {
-  const after = downstream(node), music = after.find((other) => numberOf(other, "seconds") > 0);
+  const after = downstream(node), music = after.find((other) => numberOf(other, "seconds") > 0), sent = recorded();
   const [beats, unit] = (widgetOf(music, "metre")?.value ?? "4/4").split("/").map(Number);
   return {
-    seconds: music ? numberOf(music, "seconds") : null, tempo: numberOf(music, "tempo") || null, beatsPerBar: (beats * 4) / unit,
-    measured: after.map(measuredBy).find((tracks) => tracks) ?? NOTHING_MEASURED, recorded: recorded(),
+    seconds: music ? numberOf(music, "seconds") : null, tempo: (numberOf(music, "tempo") ?? sent?.tempo) || null, beatsPerBar: (beats * 4) / unit,
+    measured: after.map(measuredBy).find((tracks) => tracks) ?? NOTHING_MEASURED, recorded: sent,
   };
 }
 

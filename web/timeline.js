@@ -7,7 +7,7 @@
 
 import * as curves from "./curve.js";
 import { arcButton, controls } from "./controls.js";
-import { place, setAttributes, ValueElement } from "./element.js";
+import { place, placed, setAttributes, setText, ValueElement } from "./element.js";
 import { Lanes } from "./lanes.js";
 import { say } from "./texts.js";
 
@@ -141,11 +141,11 @@ export class Timeline extends ValueElement {
   grab(event) {
     if (event.button !== 0) return;
     event.stopPropagation();
-    const at = place(event, this.svg), extend = event.shiftKey || event.ctrlKey || event.metaKey;
+    const box = placed(this.svg), at = place(event, box), extend = event.shiftKey || event.ctrlKey || event.metaKey;
     const { index, lane } = event.target.closest(".handle")?.dataset ?? {};
     this.pressedOn = index; // a double click hears nothing but the surface that captures the pointer
     this.svg.setPointerCapture(event.pointerId);
-    const common = { at, start: at, curve: this.curve, extend, before: new Set(this.selection) };
+    const common = { at, box, start: at, curve: this.curve, extend, before: new Set(this.selection) };
     if (index === undefined) {
       this.grabbed = { ...common, marquee: true };
       this.focusPoint(this.lanes.laneAt(at.y));
@@ -158,7 +158,7 @@ export class Timeline extends ValueElement {
   }
 
   drag(event) {
-    const at = place(event, this.svg), grabbed = this.grabbed;
+    const grabbed = this.grabbed, at = place(event, grabbed?.box ?? placed(this.svg));
     this.pointer = at; // drawn with the points, where they move
     if (!grabbed) return this.hover(at);
     grabbed.moved ||= Math.hypot(at.x - grabbed.start.x, at.y - grabbed.start.y) > CLICK_PIXELS;
@@ -193,7 +193,7 @@ export class Timeline extends ValueElement {
 
   doubleClick(event) {
     if (this.pressedOn !== undefined) return this.change(curves.removePoints(this.curve, [Number(this.pressedOn)]), []);
-    const at = place(event, this.svg), lane = this.lanes.laneAt(at.y), value = this.lanes.value(lane, at.y);
+    const at = place(event, placed(this.svg)), lane = this.lanes.laneAt(at.y), value = this.lanes.value(lane, at.y);
     const t = curves.snapped(clamp(this.lanes.t(at.x), this.from, this.to), event.altKey ? null : this.step);
     this.add(t, Math.abs(value) <= 1 ? { [lane]: value } : {}, lane); // on the ruler: where the curve is
   }
@@ -211,7 +211,7 @@ export class Timeline extends ValueElement {
     event.preventDefault();
     event.stopPropagation();
     const turn = Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : event.deltaY;
-    if (zoom) this.zoom(Math.exp(-turn / 300), this.lanes.t(place(event, this.svg).x) / this.axis.extent);
+    if (zoom) this.zoom(Math.exp(-turn / 300), this.lanes.t(place(event, placed(this.svg)).x) / this.axis.extent);
     else this.pan((turn / 600) * (this.view[1] - this.view[0]));
   }
 
@@ -377,8 +377,9 @@ export class Timeline extends ValueElement {
     take.hidden = !recorded;
     setAttributes(take, { "aria-disabled": recorded?.text === this.text });
     const [, time, bars] = this.root.querySelector("[name=snap]").options;
-    time.textContent = say(axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent");
+    setText(time, say(axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent"));
     bars.disabled = !axis.bar;
+    setText(this.root.querySelector("label.t span"), say(axis.unit === "beats" ? "Beat" : "Time"));
     this.drawFields();
   }
 

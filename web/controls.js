@@ -43,7 +43,7 @@ export const controls = () => `
 <div class="scroll" aria-hidden="true"><div class="thumb"></div></div>
 <div class="fields">
   ${field("t", say("Time"), 'type="text" inputmode="decimal" spellcheck="false"')}${laneFields()}
-  <output class="readout"></output>
+  <output class="readout"><span></span><span class="valence"></span><span class="arousal"></span><span></span></output>
 </div>
 <p id="help" class="unseen">${say(HELP)}</p>`;
 

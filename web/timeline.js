@@ -394,11 +394,10 @@ export class Timeline extends ValueElement {
 
   hover(at) {
     this.pointer = at;
-    const readout = this.root.querySelector(".readout");
+    const tell = (...texts) => [...this.root.querySelector(".readout").children].forEach((part, i) => setText(part, texts[i] ?? ""));
     if (!at || !this.hasRoom) {
       this.lanes.drawHover(this.curve, null);
-      readout.textContent = say(this.selection.size > 1 ? "{n} points selected" : "Double-click adds a point", { n: this.selection.size });
-      return;
+      return tell(say(this.selection.size > 1 ? "{n} points selected" : "Double-click adds a point", { n: this.selection.size }));
     }
     const held = this.curve.points[this.grabbed?.index], t = held?.t ?? clamp(this.lanes.t(at.x), this.from, this.to);
     this.mark = t;
@@ -406,9 +405,7 @@ export class Timeline extends ValueElement {
     const [valence, arousal] = LANES.map((lane) => held?.[lane] ?? curves.sampler(this.curve, lane)(t));
     const word = curves.nearestEmotion(this.emotions, valence, arousal);
     const where = curves.timeLabel(this.axis, t, (this.to - this.from) / this.lanes.width);
-    const part = (text, lane) => Object.assign(document.createElement("span"), { textContent: text, className: lane });
-    const values = [part(`V ${curves.signed(valence)}`, "valence"), "  ", part(`A ${curves.signed(arousal)}`, "arousal")];
-    readout.replaceChildren(`${where}  `, ...values, `  ${say(word)}`);
+    tell(`${where}  `, `V ${curves.signed(valence)}`, `  A ${curves.signed(arousal)}`, `  ${say(word)}`);
   }
 }
 

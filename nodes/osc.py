@@ -43,9 +43,8 @@ def heard(recorder: Recorder, use: str) -> Curve:
     return curve or Curve.constant(round(recorder.receiver.valence, 3), round(recorder.receiver.arousal, 3))
 
 
-def recorded(port: int) -> dict | None:
+def recorded(port: int, recorder: Recorder) -> dict | None:
     """What a port has recorded, for the page; None where that is nothing yet."""
-    recorder = listening[port]
     curve = recorder.curve()
     return None if curve is None else {"port": port, "curve": at_most(np.array(curve.points), PAGE_POINTS).to_json(),
                                        "tempo": round(recorder.receiver.transport.tempo_bpm, 3), "recording": recorder.recording}
@@ -64,7 +63,7 @@ def tell_page(port: int, recorder: Recorder) -> None:
         told_seconds, known = now, (recorder.known, recorder.recording)
         if recorder.recording or known != told:
             told = known
-            if (message := recorded(port)) is not None:
+            if (message := recorded(port, recorder)) is not None:
                 PromptServer.instance.send_sync(EVENT, message)
 
     recorder.receiver.tickers.append(tick)
@@ -77,7 +76,8 @@ def add_route() -> None:
 
     @PromptServer.instance.routes.get(ROUTE)
     async def answer(_request):
-        return web.json_response([message for message in map(recorded, list(listening)) if message is not None])
+        messages = [recorded(port, recorder) for port, recorder in list(listening.items())]
+        return web.json_response([message for message in messages if message is not None])
 
 
 class OSCInput(io.ComfyNode):

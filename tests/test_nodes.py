@@ -254,7 +254,7 @@ def test_a_recorded_pass_is_a_curve_in_beats(pack, run, osc_input):
     deadline = time.monotonic() + 5
     while not told() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert told()[-1] == osc.recorded(inputs["port"]) == {"port": inputs["port"], "curve": curve.to_json(), "tempo": 120.0, "recording": False}
+    assert told()[-1] == osc.recorded(inputs["port"], osc.listening[inputs["port"]]) == {"port": inputs["port"], "curve": curve.to_json(), "tempo": 120.0, "recording": False}
     inputs["use"] = osc.LATEST
     assert run("LARAOSCInput", **inputs)[0].points == ((0.0, 1.0, 0.0),)
 

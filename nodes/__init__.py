@@ -12,4 +12,5 @@ NODES = [models.LoadModel, generate.TextPrompt, emotion.EmotionVA, emotion.Emoti
 class LaraExtension(ComfyExtension):
     async def get_node_list(self):
         models.register_model_folder()  # not in on_load, which ComfyUI 0.3.75 does not call
+        osc.add_route()
         return NODES

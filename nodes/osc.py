@@ -1,18 +1,25 @@
-"""The OSC Input node: what a DAW or a control surface sends comes in; a LARA_EMOTION, the tempo and a sentence on how it stands come out."""
+"""The OSC Input node: what a DAW or a control surface sends comes in; a LARA_EMOTION, the tempo and a sentence on how it stands come out.
+
+ComfyUI's page is told what is recorded while it is, and asks for it when it opens; its timelines draw it (web/lara.js)."""
 
 import hashlib
+import math
 import time
 
+import numpy as np
 from comfy_api.latest import io
 
 from ..lara_core.affect import Curve
 from ..lara_core.osc.mapping import read_mapping
 from ..lara_core.osc.receiver import EVERY_ADDRESS, LOOPBACK, PORT, Receiver
-from ..lara_core.osc.recorder import Recorder
+from ..lara_core.osc.recorder import Recorder, at_most
 from .common import CATEGORY, LaraEmotion
 
 LISTEN = {"this machine": LOOPBACK, "the network": EVERY_ADDRESS}
 RECORDED, LATEST = "recorded curve", "latest values"
+EVENT, ROUTE = "lara-recorded", "/lara/recorded"
+TELL_SECONDS = 1.0
+PAGE_POINTS = 1000  # the timeline edits no more
 listening: dict[int, Recorder] = {}  # by port; from the first run of a node on, until ComfyUI ends
 
 
@@ -24,6 +31,7 @@ def recorder_of(port: int, listen: str, mappings: str) -> Recorder:
         receiver.close()  # of two users of this port, one remains
     else:
         listening[port] = Recorder(receiver)
+        tell_page(port, listening[port])
     for mapping in wanted:
         if mapping not in receiver.mappings:
             receiver.replace_mapping(mapping)
@@ -33,6 +41,43 @@ def recorder_of(port: int, listen: str, mappings: str) -> Recorder:
 def heard(recorder: Recorder, use: str) -> Curve:
     curve = recorder.curve() if use == RECORDED else None
     return curve or Curve.constant(round(recorder.receiver.valence, 3), round(recorder.receiver.arousal, 3))
+
+
+def recorded(port: int, recorder: Recorder) -> dict | None:
+    """What a port has recorded, for the page; None where that is nothing yet."""
+    curve = recorder.curve()
+    return None if curve is None else {"port": port, "curve": at_most(np.array(curve.points), PAGE_POINTS).to_json(),
+                                       "tempo": round(recorder.receiver.transport.tempo_bpm, 3), "recording": recorder.recording}
+
+
+def tell_page(port: int, recorder: Recorder) -> None:
+    """Send the page what this recorder records, once a second while it changes."""
+    from server import PromptServer
+
+    told_seconds, told = -math.inf, None
+
+    def tick(now: float) -> None:
+        nonlocal told_seconds, told
+        if now - told_seconds < TELL_SECONDS:
+            return
+        told_seconds, known = now, (recorder.known, recorder.recording)
+        if recorder.recording or known != told:
+            told = known
+            if (message := recorded(port, recorder)) is not None:
+                PromptServer.instance.send_sync(EVENT, message)
+
+    recorder.receiver.tickers.append(tick)
+
+
+def add_route() -> None:
+    """Answer a page that opens later than a pass was recorded."""
+    from aiohttp import web
+    from server import PromptServer
+
+    @PromptServer.instance.routes.get(ROUTE)
+    async def answer(_request):
+        messages = [recorded(port, recorder) for port, recorder in list(listening.items())]
+        return web.json_response([message for message in messages if message is not None])
 
 
 class OSCInput(io.ComfyNode):

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -49,7 +50,12 @@ def pack(tmp_path_factory):
     folder_paths.add_model_folder_path = lambda name, folder, is_default: folder_paths.added.append((name, folder, is_default))
     folder_paths.get_folder_paths = lambda name: [str(models / name)]
     folder_paths.get_input_directory = lambda: str(models)
-    stubs = {"comfy_api": types.ModuleType("comfy_api"), "comfy_api.latest": latest, "folder_paths": folder_paths}
+    server, sent = types.ModuleType("server"), []
+    server.PromptServer = types.SimpleNamespace(instance=types.SimpleNamespace(
+        routes=types.SimpleNamespace(get=lambda path: lambda answer: answer), send_sync=lambda *message: sent.append(message)))
+    aiohttp = types.ModuleType("aiohttp")
+    aiohttp.web = types.SimpleNamespace()
+    stubs = {"server": server, "aiohttp": aiohttp, "comfy_api": types.ModuleType("comfy_api"), "comfy_api.latest": latest, "folder_paths": folder_paths}
     name = "lara_pack"
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     module = importlib.util.module_from_spec(spec)
@@ -61,6 +67,7 @@ def pack(tmp_path_factory):
         extension = asyncio.run(module.comfy_entrypoint())
         module.nodes_by_id = {node.define_schema().node_id: node for node in asyncio.run(extension.get_node_list())}
         assert folder_paths.added == [("lara", str(models / "lara"), True)] and (models / "lara").is_dir()
+        module.sent = sent
         yield module
         for loaded in [loaded for loaded in sys.modules if loaded.startswith(name)]:
             del sys.modules[loaded]
@@ -190,7 +197,6 @@ def test_what_is_no_sound_is_one_sentence(run, audio):
 def osc_input(pack):
     """The OSC Input node on a free port -> its inputs, and a function that sends to it."""
     import socket
-    import time
 
     from pythonosc.udp_client import SimpleUDPClient
 
@@ -244,6 +250,11 @@ def test_a_recorded_pass_is_a_curve_in_beats(pack, run, osc_input):
         receiver.handle(encode(*message), at)
     curve, _, status = run("LARAOSCInput", **inputs)
     assert curve.unit == "beats" and curve.points[0] == (8.0, -1.0, 0.0) and curve.points[-1][0] == pytest.approx(12, abs=0.1) and "up to beat 12" in status
+    told = lambda: [message for event, message in pack.sent if event == osc.EVENT and message["port"] == inputs["port"]]  # noqa: E731
+    deadline = time.monotonic() + 5
+    while not told() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert told()[-1] == osc.recorded(inputs["port"], osc.listening[inputs["port"]]) == {"port": inputs["port"], "curve": curve.to_json(), "tempo": 120.0, "recording": False}
     inputs["use"] = osc.LATEST
     assert run("LARAOSCInput", **inputs)[0].points == ((0.0, 1.0, 0.0),)
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from bench.osc import fuzz, mutated
-from lara_core.osc import protocol
+from lara_core.osc import discovery, protocol
 from lara_core.osc.mapping import Learner, Mapping, load_mappings, read_mapping, save_mappings
 from lara_core.osc.protocol import INCOMING, OscError, encode, parse
 from lara_core.osc.receiver import Receiver
@@ -29,6 +30,24 @@ ROOT = Path(__file__).resolve().parent.parent
 def receiver():
     with Receiver(0, feedback=()) as made:
         yield made
+
+
+def test_surfaces_find_the_receiver_in_the_network():
+    zeroconf = pytest.importorskip("zeroconf")
+    with discovery.announced(9400, ["127.0.0.1"]) as name, zeroconf.Zeroconf(interfaces=["127.0.0.1"]) as surface:
+        found = surface.get_service_info("_osc._udp.local.", f"{name}._osc._udp.local.", 5000)
+        assert name.startswith("LARA on ") and found.port == 9400 and found.parsed_addresses() == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("missing", ["the package", "a network"])
+def test_a_receiver_that_cannot_be_announced_is_used_all_the_same(missing, monkeypatch, caplog):
+    if missing == "the package":
+        monkeypatch.setitem(sys.modules, "zeroconf", None)
+    else:
+        pytest.importorskip("zeroconf")
+        monkeypatch.setattr("ifaddr.get_adapters", lambda: [])
+    with discovery.announced(9400) as name:
+        assert name is None and "port 9400" in caplog.text
 
 
 def send(receiver: Receiver, *packets: bytes) -> None:

@@ -432,6 +432,80 @@ def test_the_measured_track_and_the_playhead(page):
     page.wait_for_function(f"() => Number.isNaN(({seen})())")
 
 
+def passed(page, points, port=9400, tempo=120, recording=False):
+    """A pass that an OSC Input node on a port has recorded."""
+    curve = json.dumps({"unit": "beats", "interpolation": "linear", "points": [dict(zip(("t", "valence", "arousal"), p)) for p in points]})
+    page.evaluate("message => recorded(message)", {"port": port, "curve": curve, "tempo": tempo, "recording": recording})
+
+
+def osc_input(page, port=9400):
+    page.evaluate("port => { addNode('LARAOSCInput').widgets.push({ name: 'port', value: port }); }", port)
+
+
+PASS = [(0, -0.5, 0.5), (8, 0.5, 0.5), (16, 1, -1)]
+BOX = "element => { const { x, y, width, height } = element.getBBox(); return { x, y, width, height }; }"
+
+
+def test_a_pass_of_the_daw_is_seen_behind_the_points_while_it_is_recorded(page):
+    element = timeline(page)
+    page.evaluate("addMusicNode(node, { seconds: 16, tempo: 120 })")  # 32 beats
+    osc_input(page)
+    passed(page, PASS[:2], recording=True)
+    seen, paper = element.locator(".valence .recorded").evaluate(BOX), element.locator(".valence > .paper").evaluate(BOX)
+    assert seen["x"] == pytest.approx(0, abs=1) and seen["width"] == pytest.approx(paper["width"] / 4, abs=1)
+    assert seen["height"] == pytest.approx(paper["height"] / 2, abs=1)
+    assert "recording" in element.locator(".valence .legend").text_content()
+    passed(page, PASS)
+    assert element.locator(".arousal .recorded").evaluate(BOX)["width"] == pytest.approx(paper["width"] / 2, abs=1)
+    assert "recorded" in element.locator(".valence .legend").text_content()
+    assert value(element) == FOUR
+    page.evaluate("app.graph.nodes[1].widgets[1].value = 60")  # the music's tempo counts, not the DAW's
+    page.wait_for_timeout(600)
+    assert element.locator(".arousal .recorded").evaluate(BOX)["width"] == pytest.approx(paper["width"], abs=1)
+
+
+def test_a_pass_is_taken_over_and_undone(page):
+    element = timeline(page)
+    osc_input(page)
+    take = element.get_by_role("button", name="Take over")
+    assert take.count() == 0
+    passed(page, PASS)
+    take.click()
+    assert value(element)["unit"] == "beats" and points(element) == PASS
+    assert take.is_disabled() and element.locator(".handle").count() == 6
+    labels = element.locator(".ruler text").all_text_contents()
+    assert labels[0] == "0" and labels[-1] == "16"  # beats
+    passed(page, [*PASS, (20, 0, 0)])
+    assert take.is_enabled() and points(element) == PASS
+    page.keyboard.press("Control+z")  # the focus is still in the widget
+    assert value(element) == FOUR
+
+
+def test_only_a_graph_that_listens_to_a_port_shows_its_pass(page):
+    element = timeline(page)
+    osc_input(page, port=9500)
+    passed(page, PASS)
+    page.wait_for_timeout(600)
+    assert not element.locator(".valence .recorded").get_attribute("d") and not element.locator("[name=take]").is_visible()
+    passed(page, PASS[:1], port=9500)
+    assert element.locator(".valence .recorded").get_attribute("d")
+
+
+def test_a_page_that_opens_later_asks_what_was_recorded(page):
+    other = page.context.browser.new_page()
+    message = {"port": 9400, "tempo": 120, "recording": False, "curve": json.dumps(FOUR | {"unit": "beats"})}
+    script = (ROOT / "tests/web/api.js").read_text("utf-8") + f"api.recorded = [{json.dumps(message)}];"
+    other.route("**/*", serve)
+    other.route("**/scripts/api.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
+    other.goto("http://lara.test/")
+    other.wait_for_function("window.app?.ready")
+    other.evaluate("app.ready")
+    timeline(other)
+    osc_input(other)
+    other.wait_for_function("() => document.querySelector('lara-timeline').shadowRoot.querySelector('.valence .recorded').getAttribute('d')")
+    other.close()
+
+
 def test_a_curve_of_very_many_points_is_shown_and_can_be_replaced(page):
     many = Curve(tuple((i / 19999, float(np.sin(i / 900)), 0.0) for i in range(20000)), "normalized").to_json()
     page.evaluate("text => { window.node = addNode('LARAEmotionCurve', { value: text }); }", many)

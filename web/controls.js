@@ -26,6 +26,7 @@ export const laneFields = () => LANES.map((lane) => field(lane, laneName(lane), 
 export const controls = () => `
 <div class="tools" role="toolbar" aria-label="${say("Timeline")}">
   <button type="button" name="arcs" aria-expanded="false" title="${say("Ready-made emotion arcs")}">${say("Arcs")}</button>
+  <button type="button" name="take" title="${say("Replace the points with the curve that the DAW has sent")}" hidden>${say("Take over")}</button>
   <span class="group" role="group" aria-label="${say("Shape between the points")}">
     ${button("linear", "Straight lines")}${button("smooth", "Smooth, without overshoot")}${button("hold", "Hold until the next point")}
   </span>
@@ -42,7 +43,7 @@ export const controls = () => `
 <div class="scroll" aria-hidden="true"><div class="thumb"></div></div>
 <div class="fields">
   ${field("t", say("Time"), 'type="text" inputmode="decimal" spellcheck="false"')}${laneFields()}
-  <output class="readout"></output>
+  <output class="readout"><span></span><span class="valence"></span><span class="arousal"></span><span></span></output>
 </div>
 <p id="help" class="unseen">${say(HELP)}</p>`;
 

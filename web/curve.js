@@ -336,7 +336,7 @@ function decimalsFor(step) {
 export function nearestEmotion(emotions, valence, arousal) {
   let nearest = "", least = Infinity;
   for (const [word, place] of Object.entries(emotions)) {
-    const distance = Math.hypot(place[0] - valence, place[1] - arousal);
+    const distance = (place[0] - valence) ** 2 + (place[1] - arousal) ** 2;
     if (distance < least) [nearest, least] = [word, distance];
   }
   return nearest;

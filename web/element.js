@@ -122,10 +122,15 @@ export class ValueElement extends HTMLElement {
   }
 }
 
-/** Pointer position in the pixels of `box`, which ComfyUI may draw at any zoom. */
-export function place(event, box) {
-  const rect = box.getBoundingClientRect(), scale = rect.width / box.clientWidth || 1;
-  return { x: (event.clientX - rect.left) / scale, y: (event.clientY - rect.top) / scale };
+/** Where `box` is on the page, and how large ComfyUI draws it: {left, top, scale}. Asking makes the browser lay out the page at once. */
+export function placed(box) {
+  const { left, top, width } = box.getBoundingClientRect();
+  return { left, top, scale: width / box.clientWidth || 1 };
+}
+
+/** Pointer position in the pixels of what is `placed`. */
+export function place(event, { left, top, scale }) {
+  return { x: (event.clientX - left) / scale, y: (event.clientY - top) / scale };
 }
 
 /** A new SVG element inside `parent`. */
@@ -141,6 +146,11 @@ export function setAttributes(element, attributes) {
   for (const [key, value] of Object.entries(attributes)) {
     if (element.getAttribute(key) !== String(value)) element.setAttribute(key, value);
   }
+}
+
+/** Set the text of an element; the same again costs nothing. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 function sentence(text) {

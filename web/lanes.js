@@ -36,7 +36,8 @@ export class Lanes {
     made.legend = svg(group, "text", { class: "legend", "text-anchor": "end" });
     // A nested <svg> clips to the lane where handles may still overlap its edge.
     made.clip = svg(group, "svg", { overflow: "hidden" });
-    Object.assign(made, { area: svg(made.clip, "path", { class: "area" }), measured: svg(made.clip, "path", { class: "measured" }),
+    Object.assign(made, { area: svg(made.clip, "path", { class: "area" }), recorded: svg(made.clip, "path", { class: "recorded" }),
+      measured: svg(made.clip, "path", { class: "measured" }),
       line: svg(made.clip, "path", { class: "line" }), dot: svg(group, "circle", { class: "dot", r: 3 }) });
     made.handles = svg(group, "g");
     return made;
@@ -85,21 +86,21 @@ export class Lanes {
   // ---- drawing ---------------------------------------------------------------------------------------------------------
 
   /** Everything. `view`: [from, to] in the curve's unit; `selection`: a Set of indices; `cursor`: the index that Tab reaches. */
-  draw({ curve, axis, view, bars, measured, selection, cursor }) {
+  draw({ curve, axis, view, bars, measured, recorded, selection, cursor }) {
     [this.from, this.to] = view;
-    this.drawGrid(axis, bars);
+    const behind = [...Object.values(axis), ...view, bars, measured, recorded, this.width, this.height];
+    const same = this.behind?.every((part, i) => part === behind[i]); // in a drag it is
+    this.behind = behind;
+    if (!same) this.drawGrid(axis, bars);
     for (const lane of LANES) {
+      if (!same) this.drawBehind(lane, axis, measured, recorded);
       this.drawLine(lane, curve);
-      this.drawMeasured(lane, axis, measured);
       this.drawHandles(lane, curve, axis, selection, cursor);
     }
   }
 
   drawGrid(axis, bars) {
     const lines = gridLines(axis, this.from, this.to, this.gridCount, bars);
-    const key = JSON.stringify([lines, this.from, this.to, this.width, this.height]);
-    if (key === this.gridKey) return;
-    this.gridKey = key;
     this.ruler.replaceChildren();
     let columns = "";
     for (const { t, label } of lines) {
@@ -120,14 +121,38 @@ export class Lanes {
   }
 
   drawLine(lane, curve) {
-    const { line, area } = this.lanes[lane], top = this.top(lane);
+    const { line, area } = this.lanes[lane];
     const points = trace(curve, lane, this.from, this.to, Math.ceil(this.width / 3));
-    const d = "M" + points.map(([t, value]) => `${(this.x(t) - LEFT).toFixed(2)} ${(this.y(lane, value) - top).toFixed(2)}`).join("L");
+    const d = "M" + points.map(([t, value]) => this.place(lane, t, value)).join("L");
     line.setAttribute("d", d);
     area.setAttribute("d", `${d}V${this.height / 2}H0Z`);
   }
 
-  drawMeasured(lane, axis, measured) {
+  /** What was measured and what was recorded, and what each is called. */
+  drawBehind(lane, axis, measured, recorded) {
+    const made = this.lanes[lane], heard = this.measuredPath(lane, axis, measured), sent = this.recordedPath(lane, axis, recorded);
+    setAttributes(made.measured, { d: heard });
+    setAttributes(made.recorded, { d: sent });
+    setAttributes(made.legend, { x: LEFT + this.width - 7, y: this.top(lane) + 13 });
+    const names = [sent && (recorded.recording ? `● ${say("recording")}` : `─ ${say("recorded")}`), heard && `┄ ${say("measured")}`];
+    made.legend.textContent = names.filter((name) => name).join("   ");
+  }
+
+  /** A recorded curve is in beats of the song; without any length it fills the timeline. */
+  recordedPath(lane, axis, recorded) {
+    if (!recorded) return "";
+    const { points } = recorded.curve, last = points.at(-1).t || 1;
+    const beat = axis.bar ? axis.bar / axis.beatsPerBar : axis.secondsPerUnit ? 60 / recorded.tempo / axis.secondsPerUnit : axis.extent / last;
+    const places = points.map((point) => this.place(lane, point.t * beat, point[lane]));
+    return `M${places.join("L")}${points.length > 1 ? "" : "h3"}`;
+  }
+
+  /** A place of the lane as its paths have it. */
+  place(lane, t, value) {
+    return `${(this.x(t) - LEFT).toFixed(2)} ${(this.y(lane, value) - this.top(lane)).toFixed(2)}`;
+  }
+
+  measuredPath(lane, axis, measured) {
     let d = "";
     for (const track of measured) {
       const secondsPerUnit = axis.unit === "normalized" ? track.seconds : axis.secondsPerUnit; // a changed duration keeps the shape
@@ -135,13 +160,10 @@ export class Lanes {
       const hop = track.times[1] - track.times[0];
       track.times.forEach((seconds, i) => {
         const joined = i > 0 && seconds - track.times[i - 1] < 2.5 * hop; // what is not music is left out and makes a gap
-        const value = clamp(track[lane][i], -1, 1);
-        d += `${joined ? "L" : "M"}${(this.x(seconds / secondsPerUnit) - LEFT).toFixed(1)} ${(this.y(lane, value) - this.top(lane)).toFixed(1)}`;
+        d += (joined ? "L" : "M") + this.place(lane, seconds / secondsPerUnit, clamp(track[lane][i], -1, 1));
       });
     }
-    setAttributes(this.lanes[lane].measured, { d });
-    setAttributes(this.lanes[lane].legend, { x: LEFT + this.width - 7, y: this.top(lane) + 13 });
-    this.lanes[lane].legend.textContent = d ? `┄ ${say("measured")}` : "";
+    return d;
   }
 
   drawHandles(lane, curve, axis, selection, cursor) {

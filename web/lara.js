@@ -1,10 +1,11 @@
 /**
  * ComfyUI's door to the widgets: node values go into <lara-va-pad> and <lara-timeline> and come out of them. Twice a second every
- * timeline is told what the nodes after it know: the length, the tempo and what was measured in the last run.
+ * timeline is told what the graph knows: the length, the tempo, what was measured in the last run, and what a DAW has sent.
  */
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { formatCurve, parseCurve } from "./curve.js";
 import { ValueElement } from "./element.js";
 import { say, speak } from "./texts.js";
 import { Timeline } from "./timeline.js";
@@ -16,6 +17,8 @@ const NOTHING_MEASURED = [];
 const COLORS = { LARA_MODEL: "#b39ddb", LARA_EMOTION: "#f2a541", LARA_PIECE: "#4db6ac", "LARA_PIECE,AUDIO": "#4db6ac" }; // of sockets and links
 
 // Here and not in getCustomWidgets, for which ComfyUI does not wait: a graph that is opened early would lose its values.
+const recordings = new Map(); // by port, as OSC Input tells them
+
 const [words] = await Promise.all([fetch(new URL("./presets.json", import.meta.url)).then((answer) => answer.json()), speak(locale())]);
 
 app.registerExtension({
@@ -33,6 +36,8 @@ app.registerExtension({
     setInterval(keepUp, KEEP_UP_MS);
     api.addEventListener("executed", () => setTimeout(keepUp)); // after ComfyUI has stored the output
     api.addEventListener("executed", ({ detail }) => offerReport(detail));
+    api.addEventListener("lara-recorded", ({ detail }) => keepRecording(detail));
+    askForRecordings();
     document.addEventListener("play", (event) => followPlayer(event.target), true); // media events do not bubble
   },
 });
@@ -89,12 +94,15 @@ function keepUp() {
   }
 }
 
-/** Pairs of node and element of this pack, in subgraphs too. */
+/** The nodes of a graph, those in its subgraphs too. */
+function nodesOf(graph) {
+  return (graph?.nodes ?? []).flatMap((node) => [node, ...nodesOf(node.subgraph)]);
+}
+
+/** Pairs of node and element of this pack. */
 function elements(graph) {
-  return (graph?.nodes ?? []).flatMap((node) => {
-    const here = (node.widgets ?? []).filter((widget) => widget.element instanceof ValueElement).map((widget) => [node, widget.element]);
-    return [...here, ...elements(node.subgraph)];
-  });
+  return nodesOf(graph).flatMap((node) => (node.widgets ?? []).filter((widget) => widget.element instanceof ValueElement)
+    .map((widget) => [node, widget.element]));
 }
 
 /** After undo, Nodes 2.0 leave the element of the node that was there before on the page. */
@@ -103,12 +111,30 @@ function show(node, element) {
 }
 
 function contextOf(node) {
-  const after = downstream(node), music = after.find((other) => numberOf(other, "seconds") > 0);
+  const after = downstream(node), music = after.find((other) => numberOf(other, "seconds") > 0), sent = recorded();
   const [beats, unit] = (widgetOf(music, "metre")?.value ?? "4/4").split("/").map(Number);
   return {
-    seconds: music ? numberOf(music, "seconds") : null, tempo: numberOf(music, "tempo") || null, beatsPerBar: (beats * 4) / unit,
-    measured: after.map(measuredBy).find((tracks) => tracks) ?? NOTHING_MEASURED,
+    seconds: music ? numberOf(music, "seconds") : null, tempo: (numberOf(music, "tempo") ?? sent?.tempo) || null, beatsPerBar: (beats * 4) / unit,
+    measured: after.map(measuredBy).find((tracks) => tracks) ?? NOTHING_MEASURED, recorded: sent,
   };
+}
+
+/** What an OSC Input node of this graph has recorded; null where there is none. */
+function recorded() {
+  const inputs = nodesOf(app.graph).filter((node) => node.type === "LARAOSCInput");
+  return inputs.map((node) => recordings.get(numberOf(node, "port"))).find((recording) => recording) ?? null;
+}
+
+/** A message of nodes/osc.py: {port, curve (its text), tempo, recording}. */
+function keepRecording({ port, curve, ...rest }) {
+  const read = parseCurve(curve);
+  recordings.set(port, { ...rest, curve: read, text: formatCurve(read) });
+  keepUp();
+}
+
+async function askForRecordings() {
+  const answer = await api.fetchApi("/lara/recorded");
+  if (answer.ok) (await answer.json()).forEach(keepRecording);
 }
 
 function measuredBy(node) {

@@ -1,19 +1,20 @@
 /**
  * <lara-timeline>: a curve of valence and arousal, edited in two lanes over one time axis. Its value is the JSON text of the curve.
  *
- * What the graph around it knows comes in through `context` ({seconds, tempo, measured}) and `follow` (the playing sound).
+ * What the graph around it knows comes in through `context` (length, tempo, what was measured and recorded) and `follow` (the
+ * playing sound).
  */
 
 import * as curves from "./curve.js";
 import { arcButton, controls } from "./controls.js";
-import { place, setAttributes, ValueElement } from "./element.js";
+import { place, placed, setAttributes, setText, ValueElement } from "./element.js";
 import { Lanes } from "./lanes.js";
 import { say } from "./texts.js";
 
 const { clamp, LANES } = curves;
 const COARSE = 0.05, FINE = 0.01, LEAP = 0.25; // steps of the arrow keys, with Shift, and of Page Up and Page Down
 const FINE_DRAG = 0.2, CLICK_PIXELS = 3, CLOSEST_VIEW = 0.005, ZOOM = 1.5;
-const NO_CONTEXT = { seconds: null, tempo: null, measured: [] };
+const NO_CONTEXT = { seconds: null, tempo: null, measured: [], recorded: null };
 let clipboard = null; // shared by every timeline of the page; in parts of the timeline, so that any duration takes it
 
 export class Timeline extends ValueElement {
@@ -31,7 +32,10 @@ export class Timeline extends ValueElement {
 
   // ---- what the graph knows ----------------------------------------------------------------------------------------------
 
-  /** {seconds, tempo, beatsPerBar, measured}: null where not known; `measured` is a list of {times, valence, arousal, seconds}. */
+  /**
+   * {seconds, tempo, beatsPerBar, measured, recorded}: null where not known; `measured` is a list of {times, valence, arousal,
+   * seconds}, `recorded` what a DAW has sent: {curve, in beats, text, tempo, recording}.
+   */
   set context(given) {
     if (Object.keys(given).every((key) => given[key] === this.given[key])) return;
     this.given = given;
@@ -137,11 +141,11 @@ export class Timeline extends ValueElement {
   grab(event) {
     if (event.button !== 0) return;
     event.stopPropagation();
-    const at = place(event, this.svg), extend = event.shiftKey || event.ctrlKey || event.metaKey;
+    const box = placed(this.svg), at = place(event, box), extend = event.shiftKey || event.ctrlKey || event.metaKey;
     const { index, lane } = event.target.closest(".handle")?.dataset ?? {};
     this.pressedOn = index; // a double click hears nothing but the surface that captures the pointer
     this.svg.setPointerCapture(event.pointerId);
-    const common = { at, start: at, curve: this.curve, extend, before: new Set(this.selection) };
+    const common = { at, box, start: at, curve: this.curve, extend, before: new Set(this.selection) };
     if (index === undefined) {
       this.grabbed = { ...common, marquee: true };
       this.focusPoint(this.lanes.laneAt(at.y));
@@ -154,7 +158,7 @@ export class Timeline extends ValueElement {
   }
 
   drag(event) {
-    const at = place(event, this.svg), grabbed = this.grabbed;
+    const grabbed = this.grabbed, at = place(event, grabbed?.box ?? placed(this.svg));
     this.pointer = at; // drawn with the points, where they move
     if (!grabbed) return this.hover(at);
     grabbed.moved ||= Math.hypot(at.x - grabbed.start.x, at.y - grabbed.start.y) > CLICK_PIXELS;
@@ -189,7 +193,7 @@ export class Timeline extends ValueElement {
 
   doubleClick(event) {
     if (this.pressedOn !== undefined) return this.change(curves.removePoints(this.curve, [Number(this.pressedOn)]), []);
-    const at = place(event, this.svg), lane = this.lanes.laneAt(at.y), value = this.lanes.value(lane, at.y);
+    const at = place(event, placed(this.svg)), lane = this.lanes.laneAt(at.y), value = this.lanes.value(lane, at.y);
     const t = curves.snapped(clamp(this.lanes.t(at.x), this.from, this.to), event.altKey ? null : this.step);
     this.add(t, Math.abs(value) <= 1 ? { [lane]: value } : {}, lane); // on the ruler: where the curve is
   }
@@ -207,7 +211,7 @@ export class Timeline extends ValueElement {
     event.preventDefault();
     event.stopPropagation();
     const turn = Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : event.deltaY;
-    if (zoom) this.zoom(Math.exp(-turn / 300), this.lanes.t(place(event, this.svg).x) / this.axis.extent);
+    if (zoom) this.zoom(Math.exp(-turn / 300), this.lanes.t(place(event, placed(this.svg)).x) / this.axis.extent);
     else this.pan((turn / 600) * (this.view[1] - this.view[0]));
   }
 
@@ -307,6 +311,7 @@ export class Timeline extends ValueElement {
     else if (name === "undo") this.undo();
     else if (name === "redo") this.redo();
     else if (name === "arcs") this.showArcs(this.arcs.hidden);
+    else if (name === "take") this.replace(this.given.recorded.curve);
     else if (name === "fit") this.zoom(0);
     else if (name) this.zoom(name === "in" ? ZOOM : 1 / ZOOM);
   }
@@ -323,8 +328,13 @@ export class Timeline extends ValueElement {
   choose(name) {
     if (!name) return;
     this.showArcs(false);
+    this.replace(this.presets[name]);
+  }
+
+  /** Another curve in place of this one. */
+  replace(curve) {
     this.view = [0, 1];
-    this.change(this.presets[name], []);
+    this.change(curve, []);
   }
 
   typed(input) {
@@ -350,7 +360,8 @@ export class Timeline extends ValueElement {
   draw() {
     const { curve, axis, selection, cursor } = this;
     if (this.hasRoom) {
-      this.lanes.draw({ curve, axis, selection, cursor, view: [this.from, this.to], bars: this.snap === "bars", measured: this.given.measured });
+      const { measured, recorded } = this.given;
+      this.lanes.draw({ curve, axis, selection, cursor, view: [this.from, this.to], bars: this.snap === "bars", measured, recorded });
       this.hover(this.pointer);
     }
     const [from, to] = this.view, thumb = this.root.querySelector(".thumb");
@@ -362,9 +373,13 @@ export class Timeline extends ValueElement {
     for (const [name, states] of [["undo", this.history.past], ["redo", this.history.future]]) {
       setAttributes(this.root.querySelector(`[name=${name}]`), { "aria-disabled": !states.length }); // a disabled button would lose the focus
     }
+    const take = this.root.querySelector("[name=take]"), { recorded } = this.given;
+    take.hidden = !recorded;
+    setAttributes(take, { "aria-disabled": recorded?.text === this.text });
     const [, time, bars] = this.root.querySelector("[name=snap]").options;
-    time.textContent = say(axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent");
+    setText(time, say(axis.unit === "beats" ? "beats" : axis.secondsPerUnit ? "seconds" : "per cent"));
     bars.disabled = !axis.bar;
+    setText(this.root.querySelector("label.t span"), say(axis.unit === "beats" ? "Beat" : "Time"));
     this.drawFields();
   }
 
@@ -379,11 +394,10 @@ export class Timeline extends ValueElement {
 
   hover(at) {
     this.pointer = at;
-    const readout = this.root.querySelector(".readout");
+    const tell = (...texts) => [...this.root.querySelector(".readout").children].forEach((part, i) => setText(part, texts[i] ?? ""));
     if (!at || !this.hasRoom) {
       this.lanes.drawHover(this.curve, null);
-      readout.textContent = say(this.selection.size > 1 ? "{n} points selected" : "Double-click adds a point", { n: this.selection.size });
-      return;
+      return tell(say(this.selection.size > 1 ? "{n} points selected" : "Double-click adds a point", { n: this.selection.size }));
     }
     const held = this.curve.points[this.grabbed?.index], t = held?.t ?? clamp(this.lanes.t(at.x), this.from, this.to);
     this.mark = t;
@@ -391,9 +405,7 @@ export class Timeline extends ValueElement {
     const [valence, arousal] = LANES.map((lane) => held?.[lane] ?? curves.sampler(this.curve, lane)(t));
     const word = curves.nearestEmotion(this.emotions, valence, arousal);
     const where = curves.timeLabel(this.axis, t, (this.to - this.from) / this.lanes.width);
-    const part = (text, lane) => Object.assign(document.createElement("span"), { textContent: text, className: lane });
-    const values = [part(`V ${curves.signed(valence)}`, "valence"), "  ", part(`A ${curves.signed(arousal)}`, "arousal")];
-    readout.replaceChildren(`${where}  `, ...values, `  ${say(word)}`);
+    tell(`${where}  `, `V ${curves.signed(valence)}`, `  A ${curves.signed(arousal)}`, `  ${say(word)}`);
   }
 }
 

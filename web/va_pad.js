@@ -5,7 +5,7 @@
 
 import { clamp, formatVA, LANES, nearestEmotion, parseVA, signed } from "./curve.js";
 import { laneFields } from "./controls.js";
-import { place, setAttributes, svg, ValueElement } from "./element.js";
+import { place, placed, setAttributes, svg, ValueElement } from "./element.js";
 import { say } from "./texts.js";
 
 const COARSE = 0.05, FINE = 0.01, LEAP = 0.25; // steps of the arrow keys, with Shift, and of Page Up and Page Down
@@ -84,17 +84,17 @@ export class VAPad extends ValueElement {
     event.stopPropagation();
     this.svg.setPointerCapture(event.pointerId);
     this.handle.focus({ preventScroll: true });
-    const at = place(event, this.svg), word = event.target.dataset.word;
+    const box = placed(this.svg), at = place(event, box), word = event.target.dataset.word;
     if (word) return this.moveToWord(word); // a click on a word means the word
     const onKnob = this.handle.contains(event.target);
-    this.grabbed = { at, free: onKnob ? { ...this.point } : this.pointAt(at) };
+    this.grabbed = { at, box, free: onKnob ? { ...this.point } : this.pointAt(at) };
     if (!onKnob) this.edit(tidy(this.grabbed.free));
     this.svg.classList.add("dragging");
   }
 
   drag(event) {
     if (!this.grabbed) return;
-    const at = place(event, this.svg), { free, at: before } = this.grabbed, speed = event.shiftKey ? FINE_DRAG : 1;
+    const { free, at: before, box } = this.grabbed, at = place(event, box), speed = event.shiftKey ? FINE_DRAG : 1;
     free.valence += ((at.x - before.x) / this.radius) * speed;
     free.arousal -= ((at.y - before.y) / this.radius) * speed;
     this.grabbed.at = at;

@@ -5,6 +5,7 @@ comes from the bar's dynamics, the lane's place in the ensemble and the accent o
 keeps repeated notes from sounding like a machine.
 """
 
+import bisect
 from collections.abc import Callable
 
 import numpy as np
@@ -52,7 +53,7 @@ class Performer:
         self.starts_seconds.append(self.starts_seconds[-1] + bar.frames * bar.frame_seconds)
 
     def bar_at(self, frame: int) -> int:
-        return int(np.clip(np.searchsorted(self.starts_frames, frame, side="right") - 1, 0, len(self.bars) - 1))
+        return min(max(bisect.bisect_right(self.starts_frames, frame) - 1, 0), len(self.bars) - 1)
 
     def seconds(self, frame: int, played: bool = False) -> float:
         """When a frame begins; played: with the swing that a performance gives to off-beats. Past the end the last tempo holds."""

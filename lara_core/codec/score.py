@@ -172,12 +172,13 @@ class ScoreReader:
 
     def __init__(self):
         self.score = Score([])
+        self._frames = 0  # of the score
         self._open: dict[int, Note] = {}  # lane -> the note that sounds
 
     def read_bar(self, codes: np.ndarray, metre: str, tonic: int, bars_left: int, tempo_bpm: float | None = None) -> Bar:
         """Append one bar of codes [K,F]; tempo_bpm overrides the tempo token."""
         codes = codes.astype(np.int64)
-        at, score = self.score.frames, self.score
+        at, score = self._frames, self.score
         score.tonic = tonic
         shift = key_shift(tonic)
         last = score.bars[-1] if score.bars else Bar()
@@ -194,6 +195,7 @@ class ScoreReader:
         if FEEL_0 <= feel < FEEL_0 + 2 * len(ARTICULATIONS):
             bar = replace(bar, articulation=ARTICULATIONS[(feel - FEEL_0) // 2], swing=bool((feel - FEEL_0) % 2))
         score.bars.append(bar)
+        self._frames += bar.frames
         for lane in PITCH_LANES:
             for frame in np.flatnonzero(codes[lane] != HOLD).tolist():
                 token = int(codes[lane, frame])
@@ -212,14 +214,14 @@ class ScoreReader:
 
     def release(self, lane: int, frame: int | None = None):
         """End what sounds on a lane, at a frame or at the end so far."""
-        frame = self.score.frames if frame is None else frame
+        frame = self._frames if frame is None else frame
         note = self._open.pop(lane, None)
         if note is not None:
             self.score.notes.append(note._replace(duration=frame - note.start))
 
     def open_notes(self) -> list[Note]:
         """Notes that still sound, with the duration known so far."""
-        return [note._replace(duration=self.score.frames - note.start) for note in self._open.values()]
+        return [note._replace(duration=self._frames - note.start) for note in self._open.values()]
 
     def finish(self) -> Score:
         for lane in list(self._open):

@@ -5,6 +5,7 @@ a few per cent so that the last bar ends with the piece. A note that still sound
 with its true length when that is known: both sound alike up to the joint, so nothing clicks and nothing is cut.
 """
 
+import bisect
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,7 @@ class ScoreSession:
         self._stretch = 1.0  # tempo played / tempo asked for
         self._bars: list[tuple[int, float | None]] = []  # the planned segment: bars left, tempo where it is given
         self._held: list[Note] = []  # notes that sounded at the last joint
+        self._closed: list[Note] = []  # that ended in the segment before it
         self._fading = np.zeros((2, 0), np.float32)
         self._channels: dict[tuple[int, int], int] = {}  # (role, program) -> MIDI channel
 
@@ -181,7 +183,7 @@ class ScoreSession:
         self._end_sample = max(min(round(self.position_seconds * SAMPLE_RATE_HZ), self.total_samples), start_sample)
         length = self._end_sample - start_sample
         was_held = {(n.lane, n.start) for n in self._held}
-        closed = reader.score.notes[known:]
+        closed = self._closed = reader.score.notes[known:]
         self._held = reader.open_notes()
         fresh = self._played([n for n in closed if (n.lane, n.start) not in was_held])
         for frame in np.flatnonzero(reader.score.drums[start_frame:]):
@@ -286,10 +288,10 @@ class LiveSession(ScoreSession):
         """The last bar by itself; notes that sound into it begin with it, and those that sound on end with it."""
         piece, end = self.piece, self.performer.starts_frames[-1]
         start = self.performer.starts_frames[-2]
-        sounding = [note for note in (*piece.notes, *self._held) if note.start + note.duration > start]
+        sounding = [note for note in (*self._closed, *self._held) if note.start + note.duration > start]
         notes = [note._replace(start=max(note.start, start) - start, duration=min(note.start + note.duration, end) - max(note.start, start)) for note in sounding]
-        chords = [chord._replace(start=max(chord.start - start, 0)) for chord in piece.chords]
-        chords = [chord for chord, later in zip(chords, [*chords[1:], None]) if later is None or later.start > chord.start]
+        first = max(bisect.bisect_right(piece.chords, start, key=lambda chord: chord.start) - 1, 0)  # the one that sounds already
+        chords = [chord._replace(start=max(chord.start - start, 0)) for chord in piece.chords[first:]]
         return Score(piece.bars[-1:], piece.tonic, sorted(notes, key=lambda note: (note.start, note.lane)), chords, piece.drums[start:])
 
     def finish(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..affect import Curve
 from ..codec.score import METRES
+from .discovery import announced
 from .mapping import EMOTIONS, Learner, Mapping, load_mappings, read_mapping, save_mappings
 from .receiver import EVERY_ADDRESS, FEEDBACK_PORT, LOOPBACK, PORT, Receiver
 from .recorder import Recorder
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser, pitch_class: Callable[[str], 
     group.add_argument("--soundfont", type=Path, metavar="SF2")
     group = parser.add_argument_group("network")
     group.add_argument("--port", type=int, default=PORT, help=f"to listen on (default {PORT})")
-    group.add_argument("--lan", action="store_true", help="hear the network too, not this machine only")
+    group.add_argument("--lan", action="store_true", help="hear the network too, not this machine only; announced there where the package zeroconf is installed")
     group.add_argument("--allow", nargs="+", default=[], metavar="ADDRESS", help="hear only these, for example 192.168.1.0/24")
     group.add_argument("--feedback", action="append", metavar="HOST:PORT", help=f"where answers go (default {LOOPBACK}:{FEEDBACK_PORT})")
 
@@ -66,6 +67,8 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.output} holds a recorded curve; give it with --curve, or choose another folder")
     with contextlib.ExitStack() as stack:
         receiver = stack.enter_context(Receiver(args.port, EVERY_ADDRESS if args.lan else LOOPBACK, args.allow, feedback, mappings))
+        if args.lan and (name := stack.enter_context(announced(receiver.port))):
+            print(f"Surfaces find this in the network as {name!r}.", flush=True)
         if args.learn:
             _learn(receiver, args.learn, mappings, args.output / MAP_FILE)
         if args.ableton:

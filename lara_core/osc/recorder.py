@@ -46,6 +46,11 @@ class Recorder:
         return self._armed if self.receiver.armed is None else self.receiver.armed
 
     @property
+    def recording(self) -> bool:
+        """Whether a pass is open."""
+        return bool(self._samples)
+
+    @property
     def samples(self) -> np.ndarray:
         """The open pass as it came: beats, valence, arousal [N, 3]."""
         with self._lock:
@@ -155,8 +160,12 @@ def punched(curve: Curve | None, points: np.ndarray, max_error: float = MAX_ERRO
         edges = np.column_stack([[start, end], curve.at(np.array([start, end]), tempo=60.0)])
         before, after = old[old[:, 0] < start - JOINT_BEATS], old[old[:, 0] > end + JOINT_BEATS]
         pieces = [before, edges[:1] if len(before) else edges[:0], points, edges[1:] if len(after) else edges[:0], after]
-    points = np.concatenate(pieces)
-    while len(points) > MAX_POINTS:  # hours of noise: as exact as a curve can hold
+    return at_most(np.concatenate(pieces), MAX_POINTS, max_error)
+
+
+def at_most(points: np.ndarray, count: int, max_error: float = MAX_ERROR) -> Curve:
+    """Points [M, 3] as a curve in beats; of more than `count` (hours of noise) as many as that allows, with the least error."""
+    while len(points) > count:
         max_error *= 2
         points = thin(points, max_error)
     return Curve(tuple(map(tuple, points.tolist())), "beats", "linear")

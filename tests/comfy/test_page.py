@@ -3,10 +3,12 @@ the page queues is what the other tests run. Pictures of it come into out/comfyu
 
 import json
 import shutil
+import socket
 import time
 
 import comfy_workflows
 import pytest
+from pythonosc.udp_client import SimpleUDPClient
 
 sync_api = pytest.importorskip("playwright.sync_api")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -133,6 +135,40 @@ def test_a_saved_report_can_be_opened(drawn):
     opened.value.get_by_role("heading", name="Emotion of 1 piece").wait_for()
     opened.value.close()
     assert "Open report" not in json.dumps(queued(drawn))
+
+
+LANE = "document.querySelector('lara-timeline').shadowRoot.querySelector('.valence .recorded').getAttribute('d')"
+
+
+def test_a_pass_of_a_daw_is_seen_and_taken_over(drawn, server):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    load(drawn, "Emotion arc")
+    drawn.evaluate("""port => {
+        const [input, shown] = ["LARAOSCInput", "PreviewAny"].map((kind) => LiteGraph.createNode(kind));
+        [input, shown].forEach((node, i) => { node.pos = [100 + 350 * i, -300]; app.graph.add(node); });
+        input.widgets.find((widget) => widget.name === "port").value = port;
+        input.connect(2, shown, 0);
+        app.graph.nodes.filter((node) => node.type.startsWith("LARA") && node !== input).forEach((node) => { node.mode = 2; }); // muted
+        app.queuePrompt(0);
+    }""", port)
+    daw = SimpleUDPClient("127.0.0.1", port)
+    end = time.monotonic() + RUN_MS / 1000
+    while not drawn.evaluate(LANE):  # the node listens from its run on
+        assert time.monotonic() < end
+        for step in range(12):
+            for address, value in (("/lara/play", True), ("/lara/position", step * 0.2), ("/lara/valence", step / 6 - 1)):
+                daw.send_message(address, value)
+            drawn.wait_for_timeout(100)
+    daw.send_message("/lara/play", False)
+    drawn.wait_for_timeout(1500)
+    recorded = json.loads(server.get("/lara/recorded")[-1]["curve"])
+    drawn.get_by_role("button", name="Take over").click()
+    number = drawn.evaluate("app.graph.nodes.find((node) => node.type === 'LARAEmotionCurve').id")
+    value = json.loads(drawn.evaluate("id => app.graph.getNodeById(id).widgets[0].value", number))
+    assert value["unit"] == "beats" and [p["valence"] for p in value["points"]] == [p["valence"] for p in recorded["points"]]
+    assert value["points"][-1]["t"] > 1 and value["points"][-1]["valence"] > 0.5
 
 
 WIDGETS = {"pad": ("First sound", "lara-va-pad .knob", "1", "va"),

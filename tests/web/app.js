@@ -77,6 +77,11 @@ function executed(node, output) {
   api.dispatchEvent(new CustomEvent("executed", { detail: { node: node.id, output } }));
 }
 
+/** What nodes/osc.py tells the page while a pass is recorded. */
+function recorded(message) {
+  api.dispatchEvent(new CustomEvent("lara-recorded", { detail: message }));
+}
+
 function clearGraph() {
   for (const node of [...app.graph.nodes]) removeNode(node);
   Object.assign(app, { nodeOutputs: {}, checked: 0 });
@@ -84,4 +89,4 @@ function clearGraph() {
   document.body.className = "dark";
 }
 
-Object.assign(window, { clearGraph, app, addNode, addMusicNode, removeNode, executed });
+Object.assign(window, { clearGraph, app, addNode, addMusicNode, removeNode, executed, recorded });

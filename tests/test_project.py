@@ -15,7 +15,7 @@ PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_te
 # Each room may import those before it, and its neighbours in the same row.
 ROWS = (("affect", "audio", "weights", "workers"),
         ("codec", "conditioning", "listener", "text", "plot"),
-        ("decoder", "predictor", "score", "alignment", "clap"),
+        ("decoder", "predictor", "score", "alignment", "clap", "adapter"),
         ("sampling", "checkpoint"),
         ("take",),
         ("pipeline",),

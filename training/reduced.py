@@ -17,7 +17,7 @@ from .small_codec import small_encodec, train_codec
 from .styles import STYLES
 
 STYLE_NAMES = ("solo piano", "strings", "electronic")
-RATE_HZ, SECONDS = 16_000, 10.0
+RENDER_HZ, CODEC_HZ, SECONDS = 16_000, 8_000, 10.0
 
 
 def render(folder: Path, n_pieces: int, seed: int) -> Path:
@@ -30,13 +30,27 @@ def render(folder: Path, n_pieces: int, seed: int) -> Path:
     styles = [style for style in STYLES if style.name in STYLE_NAMES]
     for i in tqdm(range(n_pieces), desc="rendering", unit="piece"):
         style, (valence, arousal) = styles[i % len(styles)], rng.uniform(-0.9, 0.9, 2).round(3).tolist()
+        name = folder / "wav" / f"{i:04}.wav"
+        rows.append({"path": f"wav/{name.name}", "text": style.name, "valence": valence, "arousal": arousal,
+                     "split": "valid" if i % 8 == 7 else "train"})
+        if name.exists():
+            continue
         composer = Composer(style, np.random.default_rng((seed, i)))
         n_bars = max(4, int(SECONDS / (score.METRES[composer.metre][0] * 15 / composer.tempo(valence, arousal))) + 2)
         piece = composer.compose(np.full(n_bars, valence), np.full(n_bars, arousal))
         sound = resample(to_mono(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)), RATE_HZ)
-        name = folder / "wav" / f"{i:04}.wav"
-        save(name, Audio(sound.samples[:, :int(SECONDS * RATE_HZ)], RATE_HZ))
-        rows.append({"path": f"wav/{i:04}.wav", "text": style.name, "valence": valence, "arousal": arousal,
-                     "split": "valid" if i % 8 == 7 else "train"})
+        save(name, Audio(sound.samples[:, :int(SECONDS * RENDER_HZ)], RENDER_HZ))
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest
+
+
+def trained_codec(folder: Path, sounds: np.ndarray, steps: int, seed: int) -> Path:
+    """The EnCodec, saved as transformers does -> its folder."""
+    place = folder / "encodec"
+    if not place.exists():
+        torch.manual_seed(seed)
+        model = small_encodec(CODEC_HZ)
+        losses = train_codec(model, sounds, steps, seed=seed)
+        model.save_pretrained(place)
+        (folder / "codec.json").write_text(json.dumps({"steps": steps, "spectral_loss": [round(x, 4) for x in losses]}))
+    return place

@@ -16,7 +16,7 @@ SPECTRA = (128, 256, 512, 1024)  # samples a window
 DECAY, COMMITMENT = 0.97, 0.25
 
 
-def small_encodec(sample_rate_hz: int = 16_000, n_filters: int = 12, width: int = 64, codebook_size: int = 256, n_codebooks: int = 4) -> EncodecModel:
+def small_encodec(sample_rate_hz: int = 8_000, n_filters: int = 8, width: int = 64, codebook_size: int = 256, n_codebooks: int = 4) -> EncodecModel:
     """50 frames a second; the long strides stand at the sound's side, where they save the most work."""
     ratios = [2, 4, 5, sample_rate_hz // 2000]
     bandwidth = 50 * n_codebooks * np.log2(codebook_size) / 1000

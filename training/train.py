@@ -38,6 +38,16 @@ from .windows import HEARD_EVERY_FRAMES, Corpus, Shards
 LEARNING_RATES = {"muon": 4e-3, "adamw": 3e-5, "lora": 5e-4}  # where --lr is not given
 VALID_BATCHES = 4  # judged at each checkpoint, always the same
 
+def surprise(decoder: Decoder, codes: torch.Tensor, cond: Conditioning) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """codes [B,K,F] (-1: none) -> cross-entropy in nats [B,K,S], 0 where no code is; the delayed codes [B,K,S]; hidden states [B,S,D]."""
+    config = decoder.config
+    steps = delay(codes, config.delays, -1)
+    inputs = shifted(torch.where(steps < 0, config.codebook_size, steps), config.codebook_size)
+    hidden = decoder.hidden(inputs, decoder.memory(cond))
+    logits = decoder.logits(hidden)  # [B,K,S,V]
+    return F.cross_entropy(logits.flatten(0, 2), steps.flatten(), ignore_index=-1, reduction="none").view(steps.shape), steps, hidden
+
+
 class Trained(torch.nn.Module):
     """Decoder and proxy as one module, so that every parameter passes through one wrapped forward. lara_frames: see lara_loss."""
 
@@ -50,16 +60,11 @@ class Trained(torch.nn.Module):
 
     def forward(self, codes, cond: Conditioning, heard, lane_weights, lara_weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """-> loss to minimise, cross-entropy per lane [K] in nats a frame, alignment loss."""
-        config = self.decoder.config
-        steps = delay(codes, config.delays, -1)
-        inputs = shifted(torch.where(steps < 0, config.codebook_size, steps), config.codebook_size)
-        hidden = self.decoder.hidden(inputs, self.decoder.memory(cond))  # [B,S,D]
-        logits = self.decoder.logits(hidden)  # [B,K,S,V]
-        nats = F.cross_entropy(logits.flatten(0, 2), steps.flatten(), ignore_index=-1, reduction="none").view(steps.shape)
+        nats, steps, hidden = surprise(self.decoder, codes, cond)
         per_lane = nats.sum((0, 2)) / (steps >= 0).sum((0, 2)).clamp_min(1)
-        loss, alignment = (per_lane * lane_weights).sum(), logits.new_zeros(())
+        loss, alignment = (per_lane * lane_weights).sum(), nats.new_zeros(())
         if self.proxy is not None and lara_weight > 0:
-            last = max(config.delays)  # at step f + last the whole of frame f has been read
+            last = max(self.decoder.config.delays)  # at step f + last the whole of frame f has been read
             predicted = self.proxy(hidden)[:, last:last + codes.shape[2]]
             alignment = lara_loss(predicted, heard[0], heard[1], self.lara_frames)
             loss = loss + lara_weight * alignment

@@ -13,15 +13,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .affect import write_atomic
 from .conditioning import AVEncoder
-from .weights import CONFIG, WEIGHTS, fingerprint, read_tensors
+from .decoder import Decoder
+from .weights import CONFIG, WEIGHTS, fingerprint, read_json, read_tensors
 
 FORMAT, VERSION = "lara-adapter", 1
 CARD = "README.md"
 LORA_A, LORA_B = ".lora_a", ".lora_b"
+
+
+def add_emotion(decoder: Decoder) -> None:
+    """Give a stock MusicGen decoder an AV encoder whose tokens begin as zero: at first they only take a share of the attention."""
+    decoder.config = dataclasses.replace(decoder.config, emotion=True)
+    decoder.av_encoder = AVEncoder(decoder.config.width)
+    for parameter in (decoder.av_encoder.net[-1].weight, decoder.av_encoder.net[-1].bias):
+        nn.init.zeros_(parameter)
+    decoder.av_encoder.to(decoder.heads.weight)
+
+
+def check_output(folder: Path) -> None:
+    """Raises ValueError where an adapter would take the place of something else, such as its base."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if not (folder / CONFIG).is_file() or read_json(folder / CONFIG).get("format") != FORMAT:
+            raise ValueError(f"{folder} exists and is not an adapter; give a new folder, or the folder of an adapter to replace.")
 
 
 def save_adapter(folder: Path, tensors: dict[str, Tensor], base: Path, extra: dict, card: str, dtype: torch.dtype = torch.float16) -> None:
@@ -76,9 +93,8 @@ def load_adapter(folder: Path, config: dict, load_base: Callable) -> tuple:
     base = find_base(folder, config)
     decoder, found = load_base(base)
     tensors = read_tensors(folder)
-    if decoder.av_encoder is None and any(name.startswith("av_encoder.") for name in tensors):
-        decoder.config = dataclasses.replace(decoder.config, emotion=True)
-        decoder.av_encoder = AVEncoder(decoder.config.width).to(decoder.heads.weight)
+    if decoder.av_encoder is None:
+        add_emotion(decoder)
     weights = decoder.state_dict()
     for name, x in tensors.items():
         stem = name.removesuffix(LORA_A)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from lara_core.adapter import add_emotion
 from lara_core.affect import Curve
+from lara_core.audio import Audio, save
 from lara_core.checkpoint import list_models, load_model
 from lara_core.codec import Request
 from lara_core.conditioning import Conditioning
@@ -24,7 +26,6 @@ from training.lora import LoRALinear, add_lora
 from training.windows import Shards
 
 from test_audio_shards import RATE, tune
-from lara_core.audio import save
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,7 +40,7 @@ def place(tiny_musicgen, tmp_path_factory):
         save(folder / f"{i}.wav", tune(2, i))
         rows.append({"path": f"{i}.wav", "text": ("happy piano", "", "slow sad strings")[i % 3], "valence": i / 3 - 0.8, "arousal": 0.8 - i / 3, "split": "valid" if i == 5 else "train"})
     rows.append({"path": "silence.wav", "text": "soft", "split": "train"})
-    save(folder / "silence.wav", type(tune(1, 0))(np.zeros((1, 3 * RATE), np.float32), RATE))
+    save(folder / "silence.wav", Audio(np.zeros((1, 3 * RATE), np.float32), RATE))
     (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
     prepare(folder / "manifest.jsonl", Source(folder / "musicgen-tiny"), folder / "shards", per_shard=4)
     return folder
@@ -192,3 +193,38 @@ def test_two_processes_train_one_model_on_twice_the_data(place, tmp_path):
         assert (two[name].float() - one[name].float()).abs().max() < 1e-3, name
         moved += one[name].float().abs().sum().item() if name.endswith("lora_b") else 0
     assert moved > 1  # both have learned
+
+
+def test_the_base_is_not_overwritten(place):
+    with pytest.raises(ValueError, match="exists and is not an adapter"):
+        run(place, place / "musicgen-tiny", 1, "--lora", "2")
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="TORCH HAS NO torch.distributed, SO FSDP IS NOT TESTED HERE")
+def test_a_decoder_wrapped_by_fsdp_says_the_same(place, tmp_path):
+    """One process on the CPU: this says that the wrapping is right, and nothing of GPUs."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    decoder, _ = load_model(place / "musicgen-tiny")
+    add_emotion(decoder)
+    add_lora(decoder, 2)
+    plain = logits(decoder)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        mesh, model = init_device_mesh("cpu", (1,)), train.Trained(decoder, None, 50)
+        for block in decoder.blocks:
+            fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        train.gather_for_memory(decoder)
+        torch.manual_seed(1)
+        codes = torch.randint(32, (2, 4, 20))
+        cond = Conditioning(torch.randn(2, 3, 24), torch.ones(2, 3, dtype=torch.bool), torch.rand(2, 20, 2), torch.ones(2, 20, dtype=torch.bool))
+        loss, per_lane, _ = model(codes, cond, None, torch.ones(4), 0.0)
+        loss.backward()
+        steps = delay(codes, decoder.config.delays, -1)
+        expected = torch.nn.functional.cross_entropy(plain.flatten(0, 2), steps.flatten(), ignore_index=-1)
+        assert abs(per_lane.mean() - expected) < 1e-5
+        assert all(weight.grad is not None for name, weight in decoder.named_parameters() if name.endswith("lora_b"))
+    finally:
+        torch.distributed.destroy_process_group()

@@ -14,18 +14,17 @@ import json
 import math
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from tqdm import tqdm
 
-from lara_core.adapter import save_adapter
+from lara_core.adapter import add_emotion, check_output, save_adapter
 from lara_core.alignment import ProxyNetwork, lara_loss
-from lara_core.checkpoint import ModelConfig, load_model, save_model
+from lara_core.checkpoint import load_model, save_model
 from lara_core.conditioning import Conditioning
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted
 from lara_core.text import StaticTextEncoder
@@ -37,6 +36,8 @@ from .windows import HEARD_EVERY_FRAMES, Corpus, Shards
 
 LEARNING_RATES = {"muon": 4e-3, "adamw": 3e-5, "lora": 5e-4}  # where --lr is not given
 VALID_BATCHES = 4  # judged at each checkpoint, always the same
+FRESH_RATE = 10  # times the learning rate: what begins with random weights beside a trained decoder
+
 
 def surprise(decoder: Decoder, codes: torch.Tensor, cond: Conditioning) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """codes [B,K,F] (-1: none) -> cross-entropy in nats [B,K,S], 0 where no code is; the delayed codes [B,K,S]; hidden states [B,S,D]."""
@@ -79,16 +80,12 @@ def initial(corpus: Corpus | Shards, args: argparse.Namespace) -> Decoder:
     """Fresh weights, or those of --init, an AV encoder added where it has none; raises ValueError where that model does not fit."""
     codec = corpus.codec
     if isinstance(corpus, Shards):
-        if args.init is None:
-            raise ValueError(f"{args.corpus} holds shards of sound; give with --init the model whose EnCodec made them, {corpus.told['base']}.")
         if codec_digest(args.init) != corpus.told["codec_digest"]:
             raise ValueError(f"The shards in {args.corpus} were made with the EnCodec of {corpus.told['base']}; {args.init} has another one: "
                              "make shards with --base of that model.")
         decoder = load_model(args.init)[0]
         if decoder.av_encoder is None:
-            weights = decoder.state_dict()
-            decoder = Decoder(replace(decoder.config, emotion=True))
-            decoder.load_state_dict(weights, strict=False)
+            add_emotion(decoder)
         return decoder.train()
     config = DecoderConfig(codec["n_codebooks"], codec["codebook_size"], args.width, args.layers, args.width // 64, 4 * args.width,
                            corpus.text.width, tuple(codec["delays"]))
@@ -105,31 +102,48 @@ def learning_rate(step: int, steps: int, warmup: int, decay: float = 0.3) -> flo
     return min((step + 1) / warmup, 1.0, max((steps - step) / (decay * steps), 0.0))
 
 
-def optimizers_for(model: Trained, name: str, lr: float) -> list[torch.optim.Optimizer]:
-    """muon: Muon for the matrices of the blocks, AdamW for embeddings, heads, norms and small networks; adamw: that for all."""
+def optimizers_for(model: Trained, name: str, lr: float, fresh_rate: float) -> list[torch.optim.Optimizer]:
+    """muon: Muon for the matrices of the blocks, AdamW for embeddings, heads, norms and small networks; adamw: that for all, the AV
+    encoder and the proxy with fresh_rate times the learning rate."""
     learned = model.learned()
-    matrices = [name for name, p in learned.items() if p.dim() == 2 and ".blocks." in name and ".lora_" not in name] if name == "muon" else []
-    others = torch.optim.AdamW([p for name, p in learned.items() if name not in matrices], lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
-    return [Muon([learned[name] for name in matrices], lr=lr), others] if matrices else [others]
+    adamw = lambda groups: torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    if name == "adamw":
+        fresh = [name for name in learned if name.startswith(("proxy.", "decoder.av_encoder."))]
+        return [adamw([{"params": [p for name, p in learned.items() if name not in fresh], "scale": 1.0},
+                       {"params": [learned[name] for name in fresh], "scale": fresh_rate}])]
+    matrices = [name for name, p in learned.items() if p.dim() == 2 and ".blocks." in name]
+    return [Muon([learned[name] for name in matrices], lr=lr), adamw([p for name, p in learned.items() if name not in matrices])]
 
 
 def train(args: argparse.Namespace) -> None:
     accelerator = Accelerator(cpu=args.cpu)
     corpus = open_corpus(args)
+    sound = isinstance(corpus, Shards)
+    if sound or args.lora:
+        check_output(args.output)
+        if args.init is None:
+            raise ValueError("LoRA and shards of sound need a trained model; give its folder with --init.")
     torch.manual_seed(args.seed)
     decoder = initial(corpus, args)
     if args.lora:
         add_lora(decoder, args.lora)
     proxy = ProxyNetwork(decoder.config.width, corpus.feature_width) if corpus.feature_width and args.lara > 0 else None
     model = Trained(decoder, proxy, corpus.lara_frames)
-    sound = isinstance(corpus, Shards)
     args.optimizer = args.optimizer or ("adamw" if sound or args.lora else "muon")
+    sharded = accelerator.distributed_type == DistributedType.FSDP
+    if args.optimizer == "muon" and (args.lora or sharded):
+        raise ValueError("Muon needs whole matrices, which LoRA and FSDP have not; choose --optimizer adamw.")
+    if sharded and not (accelerator.is_fsdp2 and (sound or args.lora)):
+        raise ValueError("FSDP serves adapters only, and in its version 2 (fsdp_version: 2 in accelerate's configuration).")
     args.lr = args.lr or LEARNING_RATES[args.optimizer if not args.lora else "lora"]
-    optimizers = optimizers_for(model, args.optimizer, args.lr)
+    optimizers = optimizers_for(model, args.optimizer, args.lr, 1.0 if args.lora else FRESH_RATE)
     weights = torch.tensor(corpus.codec["loss_weights"], device=accelerator.device)
     step = resume(args.output, model, optimizers, accelerator.device)
     model, *optimizers = accelerator.prepare(model, *optimizers)
-    valid = Shards(args.corpus, "valid") if sound and accelerator.is_main_process and "valid" in corpus.splits else None
+    if sharded:
+        gather_for_memory(accelerator.unwrap_model(model).decoder)
+    judging = sound and "valid" in corpus.splits and accelerator.is_main_process and not sharded
+    valid = Shards(args.corpus, "valid") if judging else None
     log = Log(args.output) if accelerator.is_main_process else None
     bar = tqdm(total=args.steps, initial=step, desc="training", unit="step", disable=not accelerator.is_main_process)
     saved, recent = time.monotonic(), []
@@ -142,7 +156,7 @@ def train(args: argparse.Namespace) -> None:
         accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = args.lr * learning_rate(step, args.steps, args.warmup)
+                group["lr"] = args.lr * group.get("scale", 1.0) * learning_rate(step, args.steps, args.warmup)
             optimizer.step()
             optimizer.zero_grad()
         step += 1
@@ -150,15 +164,19 @@ def train(args: argparse.Namespace) -> None:
         means = dict(zip(("nats", "lara"), np.mean(recent, axis=0).round(4).tolist()))
         bar.update()
         bar.set_postfix(means)
-        if accelerator.is_main_process:
-            if step % args.log_steps == 0:
-                log.write(step, **means, lanes=[round(x, 3) for x in lanes.tolist()])
-            if step == args.steps or time.monotonic() - saved > args.save_seconds:
-                plain = accelerator.unwrap_model(model)
-                if valid is not None:
-                    log.write(step, valid_nats=validated(plain, valid, args, weights))
-                save(args.output, plain, optimizers, step, corpus, args)
-                saved = time.monotonic()
+        if accelerator.is_main_process and step % args.log_steps == 0:
+            log.write(step, **means, lanes=[round(x, 3) for x in lanes.tolist()])
+        due = step == args.steps or time.monotonic() - saved > args.save_seconds
+        if sharded:  # all take part in gathering the weights, so all have to agree
+            due = bool(accelerator.gather(torch.tensor([float(due)], device=accelerator.device)).max())
+        gathered = accelerator.get_state_dict(model) if due and sharded else None
+        if due and accelerator.is_main_process:
+            plain = accelerator.unwrap_model(model)
+            if valid is not None:
+                log.write(step, valid_nats=validated(plain, valid, args, weights))
+            save(args.output, plain, [] if sharded else optimizers, step, corpus, args, gathered)
+        if due:
+            saved = time.monotonic()
 
 
 def losses(model, corpus: Corpus | Shards, rng: np.random.Generator, args, weights: torch.Tensor, dropped: bool):
@@ -200,17 +218,27 @@ class Log:
             self.board.flush()
 
 
-def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | Shards, args) -> None:
-    """The model or adapter, in float16 as it ships, and beside it what resuming needs; each appears whole or not at all."""
+def gather_for_memory(decoder: Decoder) -> None:
+    """FSDP 2 gathers a block's weights when the block is called; the decoder also calls this method of it."""
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    for block in decoder.blocks:
+        register_fsdp_forward_method(block, "cross_memory")
+
+
+def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | Shards, args, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """The model or adapter, in float16 as it ships, and beside it what resuming needs; each appears whole or not at all. weights:
+    gathered ones, where FSDP has the model's in parts."""
+    weights = model.state_dict() if weights is None else weights
+    learned = {name: weights[name] for name in model.learned()}
     facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed}}
     if isinstance(corpus, Shards) or args.lora:
-        tensors = {name.removeprefix("decoder."): x for name, x in model.learned().items() if name.startswith("decoder.")}
+        tensors = {name.removeprefix("decoder."): x for name, x in learned.items() if name.startswith("decoder.")}
         save_adapter(folder, tensors, args.init, facts, adapter_card(folder, corpus, step, args))
     else:
         save_model(folder, model.decoder, codec_config={"name": corpus.codec["name"]}, text_config={"name": "static", "path": "../text"},
                    extra=facts, dtype=torch.float16)
-    learned = model.learned()
-    state = {"step": step, "model": {name: x for name, x in model.state_dict().items() if name in learned}, "optimizers": [o.state_dict() for o in optimizers]}
+    state = {"step": step, "model": learned, "optimizers": [o.state_dict() for o in optimizers]}
     temporary = folder.with_suffix(".resume.tmp")
     torch.save(state, temporary)
     os.replace(temporary, folder.with_suffix(".resume.pt"))
@@ -262,7 +290,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser)
-    train(parser.parse_args())
+    try:
+        train(parser.parse_args())
+    except (ValueError, OSError, FloatingPointError) as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from lara_core.text import StaticTextEncoder
 from .audio import codec_digest
 from .lora import add_lora
 from .muon import Muon
-from .windows import HEARD_EVERY_FRAMES, Corpus, Shards
+from .windows import HEARD_EVERY_FRAMES, Corpus, Shards  # noqa: F401 - the first for training.features
 
 LEARNING_RATES = {"muon": 4e-3, "adamw": 3e-5, "lora": 5e-4}  # where --lr is not given
 VALID_BATCHES = 4  # judged at each checkpoint, always the same

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers import EncodecConfig, EncodecModel
 
 SPECTRA = (128, 256, 512, 1024)  # samples a window
-DECAY, COMMITMENT = 0.97, 0.25
+DECAY, COMMITMENT = 0.9, 0.25  # the encoder moves fast in a short training, so the means have to follow
 
 
 def small_encodec(sample_rate_hz: int = 8_000, n_filters: int = 8, width: int = 64, codebook_size: int = 256, n_codebooks: int = 4) -> EncodecModel:
@@ -68,7 +68,7 @@ class Quantiser:
         means = book.embed * counts[:, None] * DECAY + sums * (1 - DECAY)
         counts.mul_(DECAY).add_(now, alpha=1 - DECAY)
         book.embed.copy_(means / counts[:, None].clamp_min(1e-6))
-        unused = counts < 0.02
+        unused = counts < 0.2
         if unused.any():
             book.embed[unused], counts[unused] = self._drawn(x, int(unused.sum())), 0.5
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .adapter import FORMAT as ADAPTER, load_adapter
 from .decoder import Decoder, DecoderConfig
 from .weights import CONFIG, INDEX, WEIGHTS, find_file, read_json, read_tensors
 
@@ -88,12 +89,14 @@ def save_model(folder: str | Path, decoder: Decoder, codec_config: dict, text_co
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu",
                dtype: torch.dtype = torch.float32) -> tuple[Decoder, ModelConfig]:
-    """A model folder, LARA's or MusicGen's -> its Decoder in evaluation mode, and its ModelConfig.
+    """A model folder, LARA's or MusicGen's, or an adapter to one -> its Decoder in evaluation mode, and its ModelConfig.
 
     Raises FileNotFoundError where a file is missing and ValueError where one is not what it should be, each in one sentence.
     """
     folder = Path(folder)
     data = read_json(find_file(folder, CONFIG))
+    if data.get("format") == ADAPTER:
+        return load_adapter(folder, data, lambda base: load_model(base, device, dtype))
     if data.get("model_type") == "musicgen":
         decoder_config, weights = import_musicgen(folder)
         channels = data["decoder"].get("audio_channels", 1)
@@ -133,7 +136,7 @@ class _Uninitialised(TorchFunctionMode):
 
 
 def list_models(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """Names and folders of all models found directly inside the given folders, LARA and MusicGen; the first of a name wins."""
+    """Names and folders of all models found directly inside the given folders, LARA, MusicGen and adapters; the first of a name wins."""
     found = {}
     for parent in map(Path, folders):
         for config in sorted(parent.glob(f"[!.]*/{CONFIG}")):  # hidden: a model that is just being saved
@@ -142,7 +145,7 @@ def list_models(folders: Iterable[str | Path]) -> dict[str, Path]:
             except (ValueError, OSError) as error:
                 log.warning("not a model: %s", error)
                 continue
-            known = data.get("format") == FORMAT or data.get("model_type") == "musicgen"
+            known = data.get("format") in (FORMAT, ADAPTER) or data.get("model_type") == "musicgen"
             if known and any((config.parent / name).is_file() for name in (WEIGHTS, INDEX)):
                 found.setdefault(config.parent.name, config.parent)
     return found

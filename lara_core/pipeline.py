@@ -5,7 +5,6 @@ Every face (ComfyUI nodes, DAW bridge, command line) calls this and nothing belo
 """
 
 import functools
-import hashlib
 import json
 import logging
 import math
@@ -26,6 +25,7 @@ from .sampling import Sampling, StepWeights
 from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
 from .take import SegmentMemo, Take, joined
 from .text import check_prompt, load_text_encoder
+from .weights import fingerprint
 
 EMBEDDED = "embedded"
 SHIPPED_MODELS = next(folder for folder in (Path(__file__).parent / "models", Path(__file__).parent.parent / "models") if folder.is_dir())
@@ -211,19 +211,6 @@ def _last_seconds(curve: Curve, seconds: float, tempo) -> float:
     times = np.linspace(0, seconds, 10_000)
     beats = tempo(times)
     return float(np.interp(last, beats, times)) if last <= beats[-1] else seconds * last / beats[-1]
-
-
-def fingerprint(folder: Path) -> str:
-    """16 hex digits that tell weights apart: from the first and last MiB and the size of each file, so gigabytes cost nothing."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as file:
-            size = file.seek(0, 2)
-            digest.update(f"{path.name} {size}".encode())
-            for start in (0, max(size - (1 << 20), 0)):
-                file.seek(start)
-                digest.update(file.read(1 << 20))
-    return digest.hexdigest()[:16]
 
 
 def find_model(model: str | Path, folders: Sequence[Path] = ()) -> Path:

@@ -236,5 +236,5 @@ def load_text_encoder(config: dict, folder: Path) -> TextEncoder:
     if name == "static":
         return StaticTextEncoder((Path(folder) / config.get("path", "text")).resolve())
     if name == "t5":
-        return T5TextEncoder.from_folder(folder)
+        return T5TextEncoder.from_folder(Path(folder) / config.get("path", ""))
     raise ValueError(f"The model's text encoder is {name!r}; this version knows 'static' and 't5': update the pack or choose another model.")

@@ -88,3 +88,27 @@ def tiny_neural(tiny_models, tmp_path_factory) -> Path:
                 heard = (heard - heard.mean(0)).roll(1, 0) / 2
         model.save_pretrained(folder / "encodec")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_musicgen(tmp_path_factory) -> Path:
+    """A stock MusicGen folder as transformers saves it: T5, EnCodec (8 kHz, 50 frames a second) and decoder, random weights."""
+    import torch
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("musicgen") / "musicgen-tiny"
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        model = transformers.MusicgenForConditionalGeneration(transformers.MusicgenConfig(
+            text_encoder=transformers.T5Config(vocab_size=len(WORDS), d_model=24, d_kv=8, d_ff=32, num_layers=1, num_heads=2),
+            audio_encoder=transformers.EncodecConfig(
+                sampling_rate=8000, upsampling_ratios=[8, 5, 4], num_filters=4, hidden_size=8, codebook_size=32, codebook_dim=8,
+                target_bandwidths=[1.0], num_lstm_layers=1, use_causal_conv=False, norm_type="weight_norm"),
+            decoder=transformers.MusicgenDecoderConfig(vocab_size=32, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64,
+                                                       num_codebooks=4, pad_token_id=32, bos_token_id=32)))
+        model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

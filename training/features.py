@@ -24,7 +24,7 @@ from lara_core.codec.performance import Performer
 from lara_core.codec.score_codec import ScoreCodec
 from lara_core.listener import Listener, load_listener
 from lara_core.pipeline import Lara
-from .train import HEARD_EVERY_FRAMES
+from .windows import HEARD_EVERY_FRAMES
 
 
 def excerpt(codes: np.ndarray, n_bars: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lara_core.codec import score as codes_of
 from lara_core.codec.score import QUALITY_NAMES, ROLE_OF_LANE, ROLES, Score
 
-from .train import HEARD_EVERY_FRAMES
+from .windows import HEARD_EVERY_FRAMES
 
 WINDOW_SECONDS = 9.0  # the predictor judges 3 s together with its neighbours
 SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same

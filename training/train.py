@@ -1,11 +1,12 @@
 """The trainer: a corpus of codes, emotions and captions goes in, a model folder comes out. One trainer for every codec.
 
     python -m training.train --corpus runs/corpus.npz -o runs/model --steps 6000
+    python -m training.train --corpus runs/shards --init musicgen-small --lora 16 -o runs/adapter       # sound; see docs/finetuning.md
 
 Loss = cross-entropy on the codes + lara * alignment with a listener's features, where the corpus has them (alignment.py).
 Text and emotion are dropped at random so that guidance has its null branches. A run continues where its last checkpoint
 stopped; the order of the data depends on seed, step and process alone. `accelerate launch -m training.train ...` runs the same
-command on several GPUs or processes.
+command on several GPUs or processes. With shards, or with LoRA, what comes out is an adapter to the model that was begun with.
 """
 
 import argparse
@@ -18,97 +19,81 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from tqdm import tqdm
 
+from lara_core.adapter import add_emotion, check_output, save_adapter
 from lara_core.alignment import ProxyNetwork, lara_loss
 from lara_core.checkpoint import load_model, save_model
 from lara_core.conditioning import Conditioning
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted
 from lara_core.text import StaticTextEncoder
 
+from .audio import codec_digest
+from .lora import add_lora
 from .muon import Muon
+from .windows import Corpus, Shards
 
-LARA_WINDOW_FRAMES = 16  # alignment is judged on means over this many frames
-HEARD_EVERY_FRAMES = 4  # a corpus keeps one row of listener features for so many frames
+LEARNING_RATES = {"muon": 4e-3, "adamw": 3e-5, "lora": 5e-4}  # where --lr is not given
+VALID_BATCHES = 4  # judged at each checkpoint, always the same
+FRESH_RATE = 10  # times the learning rate: what begins with random weights beside a trained decoder
 
 
-class Corpus:
-    """Windows of a corpus file. starts: frames where a window may begin; codec: what the model folder says of its codes."""
-
-    def __init__(self, path: Path, heard_share: float = 0.0):
-        """heard_share: of the windows, that begin where a listener has heard the piece."""
-        with np.load(path) as data:
-            self.codes = torch.from_numpy(data["codes"])  # [K,total]
-            self.offsets, self.starts, self.emotion = data["offsets"], data["starts"], data["emotion"]
-            self.captions, self.codec = json.loads(str(data["captions"])), json.loads(str(data["codec"]))
-            self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
-        self.heard_starts, self.heard_share = self.starts[:0], heard_share
-        if self.features is not None:
-            self.heard_starts = self.starts[~np.isnan(self.features[self.starts // HEARD_EVERY_FRAMES, 0])]
-        if heard_share and not len(self.heard_starts):
-            raise ValueError(f"No listener has heard {path}, so --heard-share cannot be {heard_share:g}; run training.features on it first.")
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def batch(self, rng: np.random.Generator, size: int, window: int):
-        """size windows -> codes [B,K,W] (-1 past the end), emotion [B,W,2], known [B,W], captions, features [B,W,D'] or None."""
-        K = self.codes.shape[0]
-        codes = torch.full((size, K, window), -1, dtype=torch.long)
-        emotion, known, texts = torch.zeros(size, window, 2), torch.zeros(size, window, dtype=torch.bool), []
-        width = self.features.shape[1] if self.features is not None else 0
-        features, heard = torch.zeros(size, window, width), torch.zeros(size, window, dtype=torch.bool)
-        for b in range(size):
-            among_heard = self.heard_share > 0 and rng.random() < self.heard_share
-            starts = self.heard_starts if among_heard else self.starts
-            start = int(starts[rng.integers(len(starts))])
-            piece = int(np.searchsorted(self.offsets, start, side="right")) - 1
-            if not among_heard and rng.random() < 0.3:
-                start = int(self.offsets[piece])  # openings decide tempo and ensemble from the emotion alone
-            n = min(window, int(self.offsets[piece + 1]) - start)
-            codes[b, :, :n] = self.codes[:, start:start + n]
-            emotion[b, :n] = torch.from_numpy(self.emotion[start:start + n].astype(np.float32))
-            known[b, :n] = True
-            texts.append(str(rng.choice(self.captions[piece])))
-            if width:
-                rows = torch.from_numpy(self.features[(start + np.arange(n)) // HEARD_EVERY_FRAMES].astype(np.float32))
-                features[b, :n], heard[b, :n] = rows.nan_to_num(0.0), ~rows[:, 0].isnan()
-        return codes, emotion, known, texts, (features, heard) if width else None
+def surprise(decoder: Decoder, codes: torch.Tensor, cond: Conditioning) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """codes [B,K,F] (-1: none) -> cross-entropy in nats [B,K,S], 0 where no code is; the delayed codes [B,K,S]; hidden states [B,S,D]."""
+    config = decoder.config
+    steps = delay(codes, config.delays, -1)
+    inputs = shifted(torch.where(steps < 0, config.codebook_size, steps), config.codebook_size)
+    hidden = decoder.hidden(inputs, decoder.memory(cond))
+    logits = decoder.logits(hidden)  # [B,K,S,V]
+    return F.cross_entropy(logits.flatten(0, 2), steps.flatten(), ignore_index=-1, reduction="none").view(steps.shape), steps, hidden
 
 
 class Trained(torch.nn.Module):
-    """Decoder and proxy as one module, so that every parameter passes through one wrapped forward."""
+    """Decoder and proxy as one module, so that every parameter passes through one wrapped forward. lara_frames: see lara_loss."""
 
-    def __init__(self, decoder: Decoder, proxy: ProxyNetwork | None):
+    def __init__(self, decoder: Decoder, proxy: ProxyNetwork | None, lara_frames: int):
         super().__init__()
-        self.decoder, self.proxy = decoder, proxy
+        self.decoder, self.proxy, self.lara_frames = decoder, proxy, lara_frames
+
+    def learned(self) -> dict[str, torch.Tensor]:
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
     def forward(self, codes, cond: Conditioning, heard, lane_weights, lara_weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """-> loss to minimise, cross-entropy per lane [K] in nats a frame, alignment loss."""
-        config = self.decoder.config
-        steps = delay(codes, config.delays, -1)
-        inputs = shifted(torch.where(steps < 0, config.codebook_size, steps), config.codebook_size)
-        hidden = self.decoder.hidden(inputs, self.decoder.memory(cond))  # [B,S,D]
-        logits = self.decoder.logits(hidden)  # [B,K,S,V]
-        nats = F.cross_entropy(logits.flatten(0, 2), steps.flatten(), ignore_index=-1, reduction="none").view(steps.shape)
+        nats, steps, hidden = surprise(self.decoder, codes, cond)
         per_lane = nats.sum((0, 2)) / (steps >= 0).sum((0, 2)).clamp_min(1)
-        loss, alignment = (per_lane * lane_weights).sum(), torch.zeros(())
+        loss, alignment = (per_lane * lane_weights).sum(), nats.new_zeros(())
         if self.proxy is not None and lara_weight > 0:
-            last = max(config.delays)  # at step f + last the whole of frame f has been read
+            last = max(self.decoder.config.delays)  # at step f + last the whole of frame f has been read
             predicted = self.proxy(hidden)[:, last:last + codes.shape[2]]
-            alignment = lara_loss(predicted, heard[0], heard[1], LARA_WINDOW_FRAMES)
+            alignment = lara_loss(predicted, heard[0], heard[1], self.lara_frames)
             loss = loss + lara_weight * alignment
         return loss, per_lane.detach(), alignment.detach()
 
 
-def initial(config: DecoderConfig, folder: Path | None) -> Decoder:
-    """Fresh weights, or those of a model folder; raises ValueError where that model is of another shape."""
-    if folder is None:
+def open_corpus(args: argparse.Namespace) -> Corpus | Shards:
+    return Shards(args.corpus) if args.corpus.is_dir() else Corpus(args.corpus, StaticTextEncoder(args.text), args.heard_share)
+
+
+def initial(corpus: Corpus | Shards, args: argparse.Namespace) -> Decoder:
+    """Fresh weights, or those of --init, an AV encoder added where it has none; raises ValueError where that model does not fit."""
+    codec = corpus.codec
+    if isinstance(corpus, Shards):
+        if codec_digest(args.init) != corpus.told["codec_digest"]:
+            raise ValueError(f"The shards in {args.corpus} were made with the EnCodec of {corpus.told['base']}; {args.init} has another one: "
+                             "make shards with --base of that model.")
+        decoder = load_model(args.init)[0]
+        if decoder.av_encoder is None:
+            add_emotion(decoder)
+        return decoder.train()
+    config = DecoderConfig(codec["n_codebooks"], codec["codebook_size"], args.width, args.layers, args.width // 64, 4 * args.width,
+                           corpus.text.width, tuple(codec["delays"]))
+    if args.init is None:
         return Decoder(config)
-    decoder, found = load_model(folder)
+    decoder, found = load_model(args.init)
     if found.decoder != config:
-        raise ValueError(f"--init {folder} is a model of another shape ({found.decoder}); give its --width and --layers, and a corpus of its codec.")
+        raise ValueError(f"--init {args.init} is a model of another shape ({found.decoder}); give its --width and --layers, and a corpus of its codec.")
     return decoder.float()
 
 
@@ -117,46 +102,61 @@ def learning_rate(step: int, steps: int, warmup: int, decay: float = 0.3) -> flo
     return min((step + 1) / warmup, 1.0, max((steps - step) / (decay * steps), 0.0))
 
 
-def optimizers_for(model: Trained, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for embeddings, heads, norms and small networks."""
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and ".blocks." in name]
-    others = [p for name, p in model.named_parameters() if not (p.dim() == 2 and ".blocks." in name)]
-    return [Muon(matrices, lr=lr),
-            torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
+def optimizers_for(model: Trained, name: str, lr: float, fresh_rate: float) -> list[torch.optim.Optimizer]:
+    """muon: Muon for the matrices of the blocks, AdamW for embeddings, heads, norms and small networks; adamw: that for all, the AV
+    encoder and the proxy with fresh_rate times the learning rate."""
+    learned = model.learned()
+    adamw = lambda groups: torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    if name == "adamw":
+        fresh = [name for name in learned if name.startswith(("proxy.", "decoder.av_encoder."))]
+        return [adamw([{"params": [p for name, p in learned.items() if name not in fresh], "scale": 1.0},
+                       {"params": [learned[name] for name in fresh], "scale": fresh_rate}])]
+    matrices = [name for name, p in learned.items() if p.dim() == 2 and ".blocks." in name]
+    return [Muon([learned[name] for name in matrices], lr=lr), adamw([p for name, p in learned.items() if name not in matrices])]
 
 
 def train(args: argparse.Namespace) -> None:
     accelerator = Accelerator(cpu=args.cpu)
-    corpus = Corpus(args.corpus, args.heard_share)
-    text = StaticTextEncoder(args.text)
-    codec = corpus.codec
+    corpus = open_corpus(args)
+    sound = isinstance(corpus, Shards)
+    if sound or args.lora:
+        check_output(args.output)
+        if args.init is None:
+            raise ValueError("LoRA and shards of sound need a trained model; give its folder with --init.")
     torch.manual_seed(args.seed)
-    config = DecoderConfig(codec["n_codebooks"], codec["codebook_size"], args.width, args.layers, args.width // 64, 4 * args.width,
-                           text.width, tuple(codec["delays"]))
-    proxy = ProxyNetwork(args.width, corpus.features.shape[1]) if corpus.features is not None and args.lara > 0 else None
-    model = Trained(initial(config, args.init), proxy)
-    optimizers = optimizers_for(model, args.lr)
-    weights = torch.tensor(codec["loss_weights"], device=accelerator.device)
+    decoder = initial(corpus, args)
+    if args.lora:
+        add_lora(decoder, args.lora)
+    proxy = ProxyNetwork(decoder.config.width, corpus.feature_width) if corpus.feature_width and args.lara > 0 else None
+    model = Trained(decoder, proxy, corpus.lara_frames)
+    args.optimizer = args.optimizer or ("adamw" if sound or args.lora else "muon")
+    sharded = accelerator.distributed_type == DistributedType.FSDP
+    if args.optimizer == "muon" and (args.lora or sharded):
+        raise ValueError("Muon needs whole matrices, which LoRA and FSDP have not; choose --optimizer adamw.")
+    if sharded and not (accelerator.is_fsdp2 and (sound or args.lora)):
+        raise ValueError("FSDP serves adapters only, and in its version 2 (fsdp_version: 2 in accelerate's configuration).")
+    args.lr = args.lr or LEARNING_RATES[args.optimizer if not args.lora else "lora"]
+    optimizers = optimizers_for(model, args.optimizer, args.lr, 1.0 if args.lora else FRESH_RATE)
+    weights = torch.tensor(corpus.codec["loss_weights"], device=accelerator.device)
     step = resume(args.output, model, optimizers, accelerator.device)
     model, *optimizers = accelerator.prepare(model, *optimizers)
+    if sharded:
+        gather_for_memory(accelerator.unwrap_model(model).decoder)
+    judging = sound and "valid" in corpus.splits and accelerator.is_main_process and not sharded
+    valid = Shards(args.corpus, "valid") if judging else None
+    log = Log(args.output) if accelerator.is_main_process else None
     bar = tqdm(total=args.steps, initial=step, desc="training", unit="step", disable=not accelerator.is_main_process)
     saved, recent = time.monotonic(), []
     while step < args.steps:
         rng = np.random.default_rng((args.seed, step, accelerator.process_index))
-        codes, emotion, known, texts, heard = corpus.batch(rng, args.batch, args.window)
-        features, mask = text.encode(texts)
-        cond = Conditioning(features, mask, emotion, known).dropped(0.1, 0.1, 0.1, torch.Generator().manual_seed(int(rng.integers(2**62))))
-        to = lambda x: x.to(accelerator.device)
-        cond = Conditioning(to(cond.text), to(cond.text_mask), to(cond.emotion), to(cond.emotion_mask))
-        heard = tuple(map(to, heard)) if heard is not None else None
-        loss, lanes, alignment = model(to(codes), cond, heard, weights, args.lara)
+        loss, lanes, alignment = losses(model, corpus, rng, args, weights, dropped=True)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"The loss is {loss.item()} at step {step}; start again from the last checkpoint with a lower --lr than {args.lr}.")
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = args.lr * learning_rate(step, args.steps, args.warmup)
+                group["lr"] = args.lr * group.get("scale", 1.0) * learning_rate(step, args.steps, args.warmup)
             optimizer.step()
             optimizer.zero_grad()
         step += 1
@@ -164,25 +164,91 @@ def train(args: argparse.Namespace) -> None:
         means = dict(zip(("nats", "lara"), np.mean(recent, axis=0).round(4).tolist()))
         bar.update()
         bar.set_postfix(means)
-        if accelerator.is_main_process:
-            if step % args.log_steps == 0:
-                row = {"step": step, **means, "lanes": [round(x, 3) for x in lanes.tolist()]}
-                with open(args.output.with_suffix(".log.jsonl"), "a") as log:
-                    log.write(json.dumps(row) + "\n")
-            if step == args.steps or time.monotonic() - saved > args.save_seconds:
-                save(args.output, accelerator.unwrap_model(model), optimizers, step, codec, text, args)
-                saved = time.monotonic()
+        if accelerator.is_main_process and step % args.log_steps == 0:
+            log.write(step, **means, lanes=[round(x, 3) for x in lanes.tolist()])
+        due = step == args.steps or time.monotonic() - saved > args.save_seconds
+        if sharded:  # all take part in gathering the weights, so all have to agree
+            due = bool(accelerator.gather(torch.tensor([float(due)], device=accelerator.device)).max())
+        gathered = accelerator.get_state_dict(model) if due and sharded else None
+        if due and accelerator.is_main_process:
+            plain = accelerator.unwrap_model(model)
+            if valid is not None:
+                log.write(step, valid_nats=validated(plain, valid, args, weights))
+            save(args.output, plain, [] if sharded else optimizers, step, corpus, args, gathered)
+        if due:
+            saved = time.monotonic()
 
 
-def save(folder: Path, model: Trained, optimizers, step: int, codec: dict, text, args) -> None:
-    """The model folder, in float16 as it ships, and beside it what resuming needs; each appears whole or not at all."""
-    save_model(folder, model.decoder, codec_config={"name": codec["name"]}, text_config={"name": "static", "path": "../text"},
-               extra={"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed}},
-               dtype=torch.float16)
-    state = {"step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+def losses(model, corpus: Corpus | Shards, rng: np.random.Generator, args, weights: torch.Tensor, dropped: bool):
+    """One batch -> what Trained.forward gives."""
+    to = lambda x: x.to(weights.device)
+    codes, emotion, known, text, heard = corpus.batch(rng, args.batch, args.window)
+    cond = Conditioning(*text, emotion, known)
+    if dropped:
+        cond = cond.dropped(0.1, 0.1, 0.1, torch.Generator().manual_seed(int(rng.integers(2**62))))
+    cond = Conditioning(to(cond.text), to(cond.text_mask), to(cond.emotion), to(cond.emotion_mask))
+    return model(to(codes), cond, tuple(map(to, heard)) if heard is not None else None, weights, args.lara)
+
+
+@torch.no_grad()
+def validated(model: Trained, corpus: Shards, args, weights: torch.Tensor) -> float:
+    """Cross-entropy in nats a frame on the same windows of the split valid at every call."""
+    nats = [losses(model, corpus, np.random.default_rng((args.seed, i)), args, weights, dropped=False)[1].sum().item() for i in range(VALID_BATCHES)]
+    return round(float(np.mean(nats)), 4)
+
+
+class Log:
+    """JSON lines beside the model, and TensorBoard's files where it is installed."""
+
+    def __init__(self, output: Path):
+        self.path = output.with_suffix(".log.jsonl")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+            self.board = SummaryWriter(str(output.with_suffix(".tensorboard")))
+        except ImportError:
+            self.board = None
+
+    def write(self, step: int, **values) -> None:
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        if self.board is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self.board.add_scalar(name, value, step)
+            self.board.flush()
+
+
+def gather_for_memory(decoder: Decoder) -> None:
+    """FSDP 2 gathers a block's weights when the block is called; the decoder also calls this method of it."""
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    for block in decoder.blocks:
+        register_fsdp_forward_method(block, "cross_memory")
+
+
+def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | Shards, args, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """The model or adapter, in float16 as it ships, and beside it what resuming needs; each appears whole or not at all. weights:
+    gathered ones, where FSDP has the model's in parts."""
+    weights = model.state_dict() if weights is None else weights
+    learned = {name: weights[name] for name in model.learned()}
+    facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed}}
+    if isinstance(corpus, Shards) or args.lora:
+        tensors = {name.removeprefix("decoder."): x for name, x in learned.items() if name.startswith("decoder.")}
+        save_adapter(folder, tensors, args.init, facts, adapter_card(folder, corpus, step, args))
+    else:
+        save_model(folder, model.decoder, codec_config={"name": corpus.codec["name"]}, text_config={"name": "static", "path": "../text"},
+                   extra=facts, dtype=torch.float16)
+    state = {"step": step, "model": learned, "optimizers": [o.state_dict() for o in optimizers]}
     temporary = folder.with_suffix(".resume.tmp")
     torch.save(state, temporary)
     os.replace(temporary, folder.with_suffix(".resume.pt"))
+
+
+def adapter_card(folder: Path, corpus: Corpus | Shards, step: int, args) -> str:
+    how = f"LoRA of rank {args.lora}" if args.lora else "all weights"
+    loss = f"cross-entropy + {args.lara:g} L_LARA" if corpus.feature_width and args.lara > 0 else "cross-entropy"
+    return (f"# {folder.name}\n\nAn adapter to {args.init.absolute().name}, which has to lie beside it: {how} and the AV encoder, {step} steps of "
+            f"{args.batch} windows of {args.window} frames, {loss}.\n\n## Data\n\nSay here what it was trained on, and under which licence.\n")
 
 
 def resume(folder: Path, model: Trained, optimizers, device) -> int:
@@ -190,7 +256,10 @@ def resume(folder: Path, model: Trained, optimizers, device) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, map_location=device, weights_only=True)
-    model.load_state_dict(state["model"], strict=model.proxy is None)  # a proxy may join a run that began without one
+    lacking = {name for name in model.learned().keys() - state["model"].keys() if not name.startswith("proxy.")}  # a proxy may join later
+    if lacking or state["model"].keys() - model.state_dict().keys() and model.proxy is None:
+        raise ValueError(f"{path} is of a run with other options ({min(lacking, default='a proxy')}); give its --lora, --width and --layers, or another -o.")
+    model.load_state_dict(state["model"], strict=False)
     for optimizer, saved in zip(optimizers, state["optimizers"]):
         if [len(g["params"]) for g in saved["param_groups"]] == [len(g["params"]) for g in optimizer.param_groups]:
             optimizer.load_state_dict(saved)
@@ -198,19 +267,21 @@ def resume(folder: Path, model: Trained, optimizers, device) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpus", type=Path, required=True, help="a file made by training.corpus")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--init", type=Path, help="a model folder whose weights a new run begins with")
+    parser.add_argument("--corpus", type=Path, required=True, help="a file made by training.corpus, or a folder of shards made by training.audio")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="model or adapter folder to write")
+    parser.add_argument("--init", type=Path, help="a model folder, such as a MusicGen checkpoint, whose weights a new run begins with")
+    parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="train a change of this rank instead of the whole decoder")
     parser.add_argument("--text", type=Path, default=Path("models/text"), help="folder of the static text encoder")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=16, help="windows a step and process")
     parser.add_argument("--window", type=int, default=256, help="frames a window")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--optimizer", choices=("muon", "adamw"), help="muon, or adamw for sound and LoRA")
+    parser.add_argument("--lr", type=float, help="; ".join(f"{name}: {lr:g}" for name, lr in LEARNING_RATES.items()))
     parser.add_argument("--warmup", type=int, default=100, help="steps until the learning rate is reached")
     parser.add_argument("--lara", type=float, default=0.5, help="weight of the alignment loss; 0: cross-entropy alone")
-    parser.add_argument("--heard-share", type=float, default=0.0, help="of the windows from what a listener has heard, 0 to 1")
+    parser.add_argument("--heard-share", type=float, default=0.0, help="of the windows from what a listener has heard, 0 to 1; for a corpus of scores")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=300, help="time between checkpoints")
     parser.add_argument("--log-steps", type=int, default=50, help="steps between lines of the log")
@@ -220,7 +291,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser)
-    train(parser.parse_args())
+    try:
+        train(parser.parse_args())
+    except (ValueError, OSError, FloatingPointError) as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def predictor_digest(folder: str | None) -> tuple[str, str]:
 
 def _folder_digest(folder: Path) -> tuple[str, str]:
     """Of weights and config."""
-    from ..pipeline import fingerprint
+    from ..weights import fingerprint
     from ..weights import CONFIG, find_file
 
     return fingerprint(folder), digest(find_file(folder, CONFIG).read_bytes())

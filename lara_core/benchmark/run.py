@@ -5,21 +5,14 @@ import contextlib
 import functools
 import json
 import math
-import multiprocessing
-import os
-import re
-import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..affect import write_atomic
 from ..audio import Audio, load, save
+from ..workers import results_of
 from .plan import SECONDS, Job, Piece, file_name
 
 FEATURE_RMS = 0.1  # level at which features for the Frechet audio distance are heard
@@ -130,10 +123,7 @@ def measure_all(pieces: Sequence[Piece], folder: Path, workers: int = 1, ray_add
         return done
     jobs = sorted(todo.values(), key=lambda job: job.model)
     cost = {job.key: job.seconds or SECONDS["grid"] for job in jobs}  # seconds of music; a file's are not known yet
-    if ray_address is not None:
-        results = _on_ray(jobs, ray_address, workers, keep_audio)
-    else:
-        results = _in_processes(jobs, workers, keep_audio) if workers > 1 else (measure(job, keep_audio) for job in jobs)
+    results = results_of(functools.partial(measure, keep_audio=keep_audio), jobs, workers, ray_address)
     total, spent = sum(cost.values()), 0.0
     with progress(total, "bench-emotion") as show, contextlib.closing(results):
         for measured, audio in results:
@@ -148,74 +138,3 @@ def measure_all(pieces: Sequence[Piece], folder: Path, workers: int = 1, ray_add
             spent += cost[measured["key"]]
             show(spent / total)
     return done
-
-
-def _in_flight(jobs: Sequence[Job], most: int, submit: Callable, wait_for_one: Callable, result: Callable) -> Iterator[tuple]:
-    """Results as they come, with at most so many asked for at a time: sound that is kept does not pile up."""
-    waiting, pending = iter(jobs), []
-    while True:
-        while len(pending) < most and (job := next(waiting, None)) is not None:
-            pending.append(submit(job))
-        if not pending:
-            return
-        ready, pending = wait_for_one(pending)
-        for one in ready:
-            yield result(one)
-
-
-def _in_processes(jobs: Sequence[Job], workers: int, keep_audio: bool) -> Iterator[tuple]:
-    def wait_for_one(pending):
-        ready, rest = wait(pending, return_when=FIRST_COMPLETED)
-        return ready, list(rest)
-
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read when a process starts: those to come
-        os.environ.setdefault(name, "1")
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        yield from _in_flight(jobs, 2 * workers, lambda job: pool.submit(measure, job, keep_audio), wait_for_one, lambda one: one.result())
-    except BrokenProcessPool as error:
-        raise ChildProcessError(_DEAD) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(multiprocessing.active_children()) - others:  # whoever stops early does not wait for half a piece
-            worker.terminate()
-            worker.join()
-
-
-def _start_worker() -> None:
-    """Ctrl-C is the parent's to hear; and where the parent is killed, nobody is left behind."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-def _on_ray(jobs: Sequence[Job], address: str, workers: int, keep_audio: bool) -> Iterator[tuple]:
-    try:
-        import ray.exceptions  # not `ray`: any folder of that name would do
-    except ImportError as error:
-        raise ValueError("--ray needs the package ray; install it with: pip install 'lara-gen[ray]'") from error
-    place = re.fullmatch(r"([^/]+):(\d{1,5})", address)
-    if place:  # Ray itself would go on trying for many minutes
-        try:
-            socket.create_connection((place[1], int(place[2])), 5).close()
-        except (OSError, OverflowError) as error:
-            raise ValueError(_NO_RAY.format(address, error)) from error
-    where = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(None if address == "local" else address, log_to_driver=False, logging_level="ERROR", **where)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(_NO_RAY.format(address, error)) from error
-    try:
-        there = ray.remote(num_cpus=1, max_retries=0)(measure)
-        most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        yield from _in_flight(jobs, most, lambda job: there.remote(job, keep_audio), lambda pending: ray.wait(pending, num_returns=1), ray.get)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
-        raise ChildProcessError(_DEAD) from error
-    finally:
-        ray.shutdown()
-
-
-_NO_RAY = "no Ray cluster answers at {} ({}); give host:port of a running one, or local"
-_DEAD = ("a worker process died, killed from outside or out of memory; what was measured is kept, run the same command to go on, "
-         "perhaps with fewer --jobs")

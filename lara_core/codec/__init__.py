@@ -6,6 +6,7 @@ both codecs (score_codec.ScoreCodec, encodec.EncodecCodec) have in common.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -115,5 +116,5 @@ def load_codec(config: dict, folder, soundfont=None) -> Codec:
         return ScoreCodec(soundfont, folder)
     if name == "encodec":
         from .encodec import EncodecCodec
-        return EncodecCodec.from_folder(folder)
+        return EncodecCodec.from_folder(Path(folder) / config.get("path", ""))
     raise ValueError(f"The model's codec is {name!r}; this version knows 'score' and 'encodec': update the pack or choose another model.")

@@ -1,0 +1,110 @@
+"""Adapters: what finetuning changed of a base model goes into a small folder; with its base beside it, a Decoder comes out.
+
+The folder has config.json (which base, by a digest of its weights), model.safetensors and README.md. A tensor NAME takes the
+place of the base's weight NAME or joins it (the AV encoder, which a stock MusicGen has not; every weight after full finetuning);
+NAME.lora_a [R,in] and NAME.lora_b [out,R] are added to NAME.weight as their product (Hu et al. 2021, arXiv 2106.09685, section
+4.1). Merged once, they cost nothing afterwards. EnCodec and text encoder stay with the base.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .affect import write_atomic
+from .conditioning import AVEncoder
+from .decoder import Decoder
+from .weights import CONFIG, WEIGHTS, fingerprint, read_json, read_tensors
+
+FORMAT, VERSION = "lara-adapter", 1
+CARD = "README.md"
+LORA_A, LORA_B = ".lora_a", ".lora_b"
+
+
+def add_emotion(decoder: Decoder) -> None:
+    """Give a stock MusicGen decoder an AV encoder whose tokens begin as zero: at first they only take a share of the attention."""
+    decoder.config = dataclasses.replace(decoder.config, emotion=True)
+    decoder.av_encoder = AVEncoder(decoder.config.width)
+    for parameter in (decoder.av_encoder.net[-1].weight, decoder.av_encoder.net[-1].bias):
+        nn.init.zeros_(parameter)
+    decoder.av_encoder.to(decoder.heads.weight)
+
+
+def check_output(folder: Path) -> None:
+    """Raises ValueError where an adapter would take the place of something else, such as its base."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if not (folder / CONFIG).is_file() or read_json(folder / CONFIG).get("format") != FORMAT:
+            raise ValueError(f"{folder} exists and is not an adapter; give a new folder, or the folder of an adapter to replace.")
+
+
+def save_adapter(folder: Path, tensors: dict[str, Tensor], base: Path, extra: dict, card: str, dtype: torch.dtype = torch.float16) -> None:
+    """Write an adapter folder, or bring one up to date; each file appears whole or not at all.
+
+    tensors: as above. base: the model's folder, found again by its digest. extra: training facts. Raises ValueError where a weight
+    is not finite, OSError where the disk fails.
+    """
+    from safetensors.torch import save
+
+    small = {name: x.detach().to("cpu", dtype).contiguous() for name, x in tensors.items()}
+    for name, x in small.items():
+        if not bool(x.isfinite().all()):
+            raise ValueError(f"{name} has values that are not finite as {dtype}; the adapter was not saved to {folder}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        path = os.path.relpath(base.absolute(), folder.absolute())
+    except ValueError:  # another drive
+        path = base.name
+    config = {"format": FORMAT, "version": VERSION, "extra": extra,
+              "base": {"name": base.absolute().name, "path": Path(path).as_posix(), "digest": fingerprint(base)}}
+    write_atomic(folder / WEIGHTS, save(small, {"format": "pt"}))
+    write_atomic(folder / CARD, card.encode())
+    write_atomic(folder / CONFIG, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
+
+
+def find_base(folder: Path, config: dict) -> Path:
+    """The base model's folder: where it was when the adapter was trained, or any folder beside the adapter's.
+
+    Raises ValueError where there is none of that digest.
+    """
+    base = config.get("base")
+    if config.get("version") != VERSION or not isinstance(base, dict) or not all(isinstance(base.get(x), str) for x in ("name", "path", "digest")):
+        raise ValueError(f"{folder / CONFIG} is no adapter that version {VERSION} can read; get it again, or update the pack.")
+    named = [folder / base["path"], folder.absolute().parent / base["name"]]
+    others = [path for path in sorted(folder.absolute().parent.iterdir()) if path.is_dir() and path != folder.absolute()]
+    for place in (*named, *others):
+        if (place / CONFIG).is_file() and fingerprint(place) == base["digest"]:
+            return place.resolve()
+    for place in named:
+        if (place / CONFIG).is_file():
+            raise ValueError(f"The adapter {folder.name} belongs to another base: it was made for {base['name']} with digest {base['digest']}, but "
+                             f"{place.resolve()} has {fingerprint(place)}; get the same checkpoint, or an adapter for this one.")
+    raise ValueError(f"The adapter {folder.name} needs its base model {base['name']} (digest {base['digest']}); put that folder beside {folder.absolute()}.")
+
+
+def load_adapter(folder: Path, config: dict, load_base: Callable) -> tuple:
+    """An adapter folder and its config.json -> what load_base(the base's folder) gives, Decoder and ModelConfig, with it applied.
+
+    Raises ValueError where base or weights don't fit.
+    """
+    base = find_base(folder, config)
+    decoder, found = load_base(base)
+    tensors = read_tensors(folder)
+    if decoder.av_encoder is None:
+        add_emotion(decoder)
+    weights = decoder.state_dict()
+    for name, x in tensors.items():
+        stem = name.removesuffix(LORA_A)
+        if name.endswith(LORA_B) and name.removesuffix(LORA_B) + LORA_A in tensors:
+            continue
+        target = f"{stem}.weight" if stem != name else name
+        change = tensors[stem + LORA_B].float() @ x.float() if stem != name and stem + LORA_B in tensors else x
+        if target not in weights or weights[target].shape != change.shape:
+            raise ValueError(f"The adapter {folder.name} has {name} {list(x.shape)}, which its base {base.name} has no place for; get both again.")
+        before = weights[target].float() if stem != name else 0
+        weights[target].copy_(before + change.to(weights[target].device))
+    codec, text = ({**part, "path": str((base / part.get("path", "")).resolve())} for part in (found.codec, found.text))
+    return decoder.eval(), dataclasses.replace(found, decoder=decoder.config, codec=codec, text=text, extra=config.get("extra") or {})

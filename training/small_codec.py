@@ -1,0 +1,99 @@
+"""A small EnCodec from scratch, for the reduced copy of the audio path (training/reduced.py): sounds go in, an EncodecModel comes out.
+
+Encoder, residual vector quantisation and decoder are trained together by the L1 of waves and of log-magnitude spectra at four
+resolutions, codebooks as running means (van den Oord et al. 2017, appendix A.1; Defossez et al. 2022, arXiv 2210.13438). There
+is no adversary, which is what makes EnCodec's sound crisp and what takes GPU-days: expect the melody and the loudness, dulled.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+from transformers import EncodecConfig, EncodecModel
+
+SPECTRA = (128, 256, 512, 1024)  # samples a window
+DECAY, COMMITMENT = 0.9, 0.25  # the encoder moves fast in a short training, so the means have to follow
+
+
+def small_encodec(sample_rate_hz: int = 8_000, n_filters: int = 8, width: int = 64, codebook_size: int = 256, n_codebooks: int = 4) -> EncodecModel:
+    """50 frames a second; the long strides stand at the sound's side, where they save the most work."""
+    ratios = [2, 4, 5, sample_rate_hz // 2000]
+    bandwidth = 50 * n_codebooks * np.log2(codebook_size) / 1000
+    return EncodecModel(EncodecConfig(sampling_rate=sample_rate_hz, upsampling_ratios=ratios, num_filters=n_filters, hidden_size=width,
+                                      codebook_size=codebook_size, codebook_dim=width, target_bandwidths=[bandwidth], num_lstm_layers=1,
+                                      use_causal_conv=False, norm_type="weight_norm"))
+
+
+def spectral_loss(x: Tensor, y: Tensor) -> Tensor:
+    """Mean L1 of log-magnitude spectra over SPECTRA, waves [B,T]."""
+    total = 0.0
+    for size in SPECTRA:
+        window = torch.hann_window(size, device=x.device)
+        a, b = (torch.stft(w, size, size // 4, window=window, return_complex=True).abs() for w in (x, y))
+        total = total + (torch.log10(a + 1e-2) - torch.log10(b + 1e-2)).abs().mean() + 0.3 * (a - b).abs().mean() / (a.mean() + 1e-3)
+    return total / len(SPECTRA)
+
+
+class Quantiser:
+    """The codebooks of an EncodecModel while they are trained: nearest entries, and running means of what they stood for."""
+
+    def __init__(self, model: EncodecModel, generator: torch.Generator):
+        self.books = [layer.codebook for layer in model.quantizer.layers]
+        self.counts, self.generator, self.begun = [torch.ones(len(book.embed)) for book in self.books], generator, False
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z [B,D,F] -> quantised, with the gradient of z, and the commitment loss."""
+        flat = z.transpose(1, 2).reshape(-1, z.shape[1])  # [N,D]
+        rest, total, commitment = flat, torch.zeros_like(flat), 0.0
+        for book, counts in zip(self.books, self.counts):
+            x = rest.detach()
+            if not self.begun:
+                book.embed.copy_(self._drawn(x, len(book.embed)))
+            index = torch.cdist(x, book.embed).argmin(1)
+            entry = book.embed[index]
+            commitment = commitment + (rest - entry).square().mean()
+            self._move(book, counts, x, index)
+            total, rest = total + entry, rest - entry
+        self.begun = True
+        straight = flat + (total - flat).detach()
+        return straight.view(z.shape[0], z.shape[2], -1).transpose(1, 2), commitment / len(self.books)
+
+    def _drawn(self, x: Tensor, n: int) -> Tensor:
+        return x[torch.randint(len(x), (n,), generator=self.generator)]
+
+    def _move(self, book, counts: Tensor, x: Tensor, index: Tensor) -> None:
+        now = torch.bincount(index, minlength=len(counts)).float()
+        sums = torch.zeros_like(book.embed).index_add_(0, index, x)
+        means = book.embed * counts[:, None] * DECAY + sums * (1 - DECAY)
+        counts.mul_(DECAY).add_(now, alpha=1 - DECAY)
+        book.embed.copy_(means / counts[:, None].clamp_min(1e-6))
+        unused = counts < 0.2
+        if unused.any():
+            book.embed[unused], counts[unused] = self._drawn(x, int(unused.sum())), 0.5
+
+
+def train_codec(model: EncodecModel, sounds: np.ndarray, steps: int, batch: int = 8, lr: float = 1e-3, seed: int = 0) -> list[float]:
+    """sounds [N,T] at the model's rate; crops of 1 s -> the spectral loss of every step. The model is changed in place."""
+    generator = torch.Generator().manual_seed(seed)
+    quantise, crop = Quantiser(model, generator), model.config.sampling_rate
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99))
+    losses = []
+    model.train()
+    for step in (bar := tqdm(range(steps), desc="codec", unit="step")):
+        rows, starts = (torch.randint(high, (batch,), generator=generator).tolist() for high in (len(sounds), sounds.shape[1] - crop))
+        x = torch.stack([torch.from_numpy(sounds[row, start:start + crop]) for row, start in zip(rows, starts)])[:, None]  # [B,1,T]
+        z, commitment = quantise(model.encoder(x))
+        y = model.decoder(z)[..., :crop]
+        spectral = spectral_loss(x[:, 0], y[:, 0])
+        loss = spectral + 0.3 * F.l1_loss(y, x) / (x.abs().mean() + 1e-3) + COMMITMENT * commitment
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / 50, (steps - step) / (0.3 * steps))
+        optimizer.step()
+        losses.append(spectral.item())
+        bar.set_postfix(spectral=round(float(np.mean(losses[-50:])), 3))
+    model.eval()
+    return losses

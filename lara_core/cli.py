@@ -27,6 +27,7 @@ from .piece import BESIDE, MAX_SEED, Piece, write_take
 PITCH_CLASSES = {"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8,
                  "A": 9, "A#": 10, "Bb": 10, "B": 11}
 MAX_TAKES = 99
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")  # torch's names
 SAMPLING_OPTIONS = ("text_strength", "emotion_strength", "temperature", "top_p", "top_k")
 FIXED_WHEN_REDONE = ("seconds", "tempo", "metre", "key", "seed")
 QUIET_SECONDS = {True: 2, False: 10}  # a terminal is told after 2 s, a log file less often
@@ -175,9 +176,10 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--takes", type=_whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
     group.add_argument("--no-score", action="store_true", help="do not measure what was made")
     group = sub.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`; without it the embedded model")
+    group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`, or a hub id such as facebook/musicgen-small; without it the embedded model")
     group.add_argument("--soundfont", type=Path, metavar="SF2")
     group.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
+    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the decoder; int8 on the CPU, where it is quickest for large models")
     for name in SAMPLING_OPTIONS[:-1]:
         group.add_argument("--" + name.replace("_", "-"), **number)
     group.add_argument("--top-k", type=int, metavar="K")
@@ -296,6 +298,8 @@ def generate(args: argparse.Namespace) -> None:
         prompt = earlier.prompt if prompt is None else prompt
 
     limit_threads()
+    import torch
+
     from . import report
     from .pipeline import EMBEDDED, Lara, find_model
     from .take import unpack_codes
@@ -304,7 +308,7 @@ def generate(args: argparse.Namespace) -> None:
     sampling, prompt = asked_sampling(args, earlier), check_prompt(prompt)
     kept = [unpack_codes(segment["codes"]) for segment in earlier.segments[:args.from_segment or 0]] if earlier else []
     model = find_model(args.model or (earlier.model["name"] if earlier else EMBEDDED))
-    lara = Lara.load(model, device_of(args.device), args.soundfont)
+    lara = Lara.load(model, device_of(args.device), args.soundfont, dtype=getattr(torch, args.precision))
     if earlier is not None:
         _check_same(lara, earlier, kept)
 

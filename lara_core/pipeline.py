@@ -26,6 +26,7 @@ from .sampling import Sampling, StepWeights
 from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
 from .take import SegmentMemo, Take, joined
 from .text import check_prompt, load_text_encoder
+from .weights import hub_folder, is_hub_id
 
 EMBEDDED = "embedded"
 SHIPPED_MODELS = next(folder for folder in (Path(__file__).parent / "models", Path(__file__).parent.parent / "models") if folder.is_dir())
@@ -42,7 +43,7 @@ class Lara:
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.heads.weight.device
+        return self.decoder.device
 
     def prepare(self) -> None:
         """To be called after the decoder was moved to another device: what is computed from its weights follows."""
@@ -51,14 +52,16 @@ class Lara:
 
     @classmethod
     def load(cls, model: str | Path = EMBEDDED, device: str = "cpu", soundfont: str | Path | None = None,
-             folders: Sequence[Path] = (), dtype: torch.dtype = torch.float32) -> "Lara":
-        """Load a model by the name of its folder in `folders` or among those shipped, or by its path.
+             folders: Sequence[Path] = (), dtype: torch.dtype = torch.float32, movable: bool = False) -> "Lara":
+        """Load a model by the name of its folder in `folders` or among those shipped, by its path, or by its hub id (see weights.hub_folder).
 
         soundfont: an .sf2 file for score models; None finds one. dtype: of the decoder's weights and arithmetic; codec and text
-        encoder stay as they are. Raises ValueError or FileNotFoundError in one sentence.
+        encoder stay as they are. torch.int8, on the CPU only, rounds the weights and computes in float32. movable: the decoder may be
+        moved to another device later, which weights that are packed for the CPU can't. Raises ValueError or OSError in one sentence.
         """
         folder = find_model(model, folders)
-        decoder, config = load_model(folder, device, dtype)
+        packed = torch.device(device).type == "cpu" and dtype == torch.float32 and not movable
+        decoder, config = load_model(folder, device, dtype, packed)
         return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder))
 
     def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
@@ -230,6 +233,9 @@ def find_model(model: str | Path, folders: Sequence[Path] = ()) -> Path:
     if Path(model).is_dir():
         return Path(model)
     known = list_models([*folders, SHIPPED_MODELS])
+    if is_hub_id(str(model)):
+        name = Path(model).name
+        return known[name] if name in known else hub_folder(str(model), SHIPPED_MODELS / name)
     if str(model) not in known:
-        raise FileNotFoundError(f"There is no model {str(model)!r}; give the path of a model folder or one of: {', '.join(known) or 'none installed'}.")
+        raise FileNotFoundError(f"There is no model {str(model)!r}; give the path of a model folder, a hub id such as facebook/musicgen-small, or one of: {', '.join(known) or 'none installed'}.")
     return known[str(model)]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .conditioning import Conditioning, guidance_rows
 from .decoder import Decoder, KVCache, delay, shifted, undelay
+from .linear import fast_linear
 
 FREE = -1  # in forced codes: this one is to be sampled
 
@@ -102,7 +103,7 @@ class _Plan:
     """Both ways of sampling share this: checked arguments, guidance rows, delayed tokens to fill, and each row's noise."""
 
     def __init__(self, decoder, cond, context, forced, sampling, seed):
-        config, device = decoder.config, decoder.heads.weight.device
+        config, device = decoder.config, decoder.device
         batch = len(cond.text)
         self.config, self.sampling, self.batch = config, sampling, batch
         codes = _checked_codes(config, batch, context, forced)
@@ -171,26 +172,14 @@ def _seeds(seed: int | Sequence[int], batch: int) -> list[int]:
     return [int(s) % 2 ** 64 for s in seeds]
 
 
-def fast_linear(weight: Tensor) -> Callable[[Tensor], Tensor]:
-    """x [B,D] -> x @ weight.T, for a few rows on a CPU, where reading the weights is what takes time.
-
-    Weights that are float16 numbers, as a model file stores them, are read as such: half of the bytes and the same products.
-    """
-    exact = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.equal(weight.half().float(), weight)
-    if exact and torch.backends.quantized.engine in ("fbgemm", "x86") and hasattr(torch.ops.quantized, "linear_prepack_fp16"):
-        packed = torch.ops.quantized.linear_prepack_fp16(weight.detach(), None)
-        return lambda x: torch.ops.quantized.linear_dynamic_fp16(x, packed)
-    return lambda x: F.linear(x, weight)
-
-
 class StepWeights:
     """A decoder's weights as Stepper reads them: one embedding table for all codebooks, and linear maps for few rows."""
 
     def __init__(self, decoder: Decoder):
         self.table = torch.cat([embed.weight for embed in decoder.embed])
-        self.blocks = [tuple(fast_linear(linear.weight) for linear in (block.qkv, block.out, block.cross_q, block.cross_out, block.fc1, block.fc2))
+        self.blocks = [tuple(map(fast_linear, (block.qkv, block.out, block.cross_q, block.cross_out, block.fc1, block.fc2)))
                        for block in decoder.blocks]
-        self.heads = fast_linear(decoder.heads.weight)
+        self.heads = fast_linear(decoder.heads)
 
 
 class Stepper:
@@ -205,7 +194,7 @@ class Stepper:
         config = decoder.config
         self.decoder, self.n_rows, self.weights = decoder, len(rows.text), weights or StepWeights(decoder)
         self.memory = decoder.memory(rows)
-        self.cache = KVCache(config, self.n_rows, capacity, decoder.heads.weight)
+        self.cache = KVCache(config, self.n_rows, capacity, decoder.norm.weight)
         self.positions = decoder.positions_of(0, capacity, like=self.weights.table)
         self.first_row = torch.arange(config.n_codebooks, device=self.weights.table.device) * (config.codebook_size + 1)
         layers, self.bias, self.emotion = self.memory.layers, self.memory.text_bias, None

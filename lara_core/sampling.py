@@ -187,7 +187,7 @@ class Stepper:
 
     Equal to Decoder.hidden and logits with a KVCache (a test holds them together), in about half of the operations: the text
     keys and the emotion key of the current frame lie side by side, so that cross-attention is one call over the paper's
-    [E_text ; E_emo].
+    [E_text ; E_emo]. Rows of guidance that read neither text nor emotion get zeros from it, so it is left out for them.
     """
 
     def __init__(self, decoder: Decoder, rows: Conditioning, capacity: int, weights: StepWeights | None = None):
@@ -198,10 +198,16 @@ class Stepper:
         self.positions = decoder.positions_of(0, capacity, like=self.weights.table)
         self.first_row = torch.arange(config.n_codebooks, device=self.weights.table.device) * (config.codebook_size + 1)
         layers, self.bias, self.emotion = self.memory.layers, self.memory.text_bias, None
-        cross = torch.stack([torch.stack([layer.text_k, layer.text_v]) for layer in layers])  # [n_layers,2,B,H,L,d]
+        reads = rows.text_mask.any(1)
         if self.memory.emotion_bias is not None:
-            self.emotion = torch.stack([torch.stack([layer.emotion_k, layer.emotion_v]) for layer in layers])
-            self.emotion_bias = self.memory.emotion_bias[:, :, :, 0]  # [B,1,F]
+            reads = reads | rows.emotion_mask.any(1)
+        self.n_blank = int(reads.cumsum(0).eq(0).sum())  # such rows come first
+        live = slice(self.n_blank, None)
+        self.bias = self.bias[live]
+        cross = torch.stack([torch.stack([layer.text_k[live], layer.text_v[live]]) for layer in layers])  # [n_layers,2,B,H,L,d]
+        if self.memory.emotion_bias is not None:
+            self.emotion = torch.stack([torch.stack([layer.emotion_k[live], layer.emotion_v[live]]) for layer in layers])
+            self.emotion_bias = self.memory.emotion_bias[live, :, :, 0]  # [B,1,F]
             cross = torch.cat([cross, self.emotion[..., :1, :]], dim=4)
             self.bias = torch.cat([self.bias, self.emotion_bias[..., None, :1]], dim=3)  # [B,1,1,L+1]
         self.cross, self.cross_layers = cross, cross.flatten(0, 1).unbind(0)
@@ -216,7 +222,7 @@ class Stepper:
         """The next input column [B,K] -> its logits [R*B,K,V]."""
         decoder, config, cache, here = self.decoder, self.decoder.config, self.cache, self.cache.length
         rows, width, heads = self.n_rows, config.width, config.n_heads
-        norm_shape, size = (width,), width // heads
+        norm_shape, size, blank = (width,), width // heads, self.n_blank
         if self.emotion is not None:
             frame = min(here, self.emotion.shape[4] - 1)  # after the last frame its emotion holds, as in Memory.steps
             self.cross[..., -1, :] = self.emotion[..., frame, :]
@@ -231,10 +237,11 @@ class Stepper:
             own[layer].copy_(y[:, 1:].transpose(0, 1))
             y = F.scaled_dot_product_attention(y[:, 0, :, None], past[2 * layer], past[2 * layer + 1])
             x = out(y.reshape(rows, width)).add_(x)
-            y = F.layer_norm(x, norm_shape, block.cross_norm.weight, block.cross_norm.bias)
-            y = cross_q(y).view(rows, heads, 1, size)
-            y = F.scaled_dot_product_attention(y, self.cross_layers[2 * layer], self.cross_layers[2 * layer + 1], self.bias)
-            x = cross_out(y.reshape(rows, width)).add_(x)
+            if blank < rows:
+                y = F.layer_norm(x[blank:], norm_shape, block.cross_norm.weight, block.cross_norm.bias)
+                y = cross_q(y).view(rows - blank, heads, 1, size)
+                y = F.scaled_dot_product_attention(y, self.cross_layers[2 * layer], self.cross_layers[2 * layer + 1], self.bias)
+                x[blank:] += cross_out(y.reshape(rows - blank, width))
             y = F.layer_norm(x, norm_shape, block.ffn_norm.weight, block.ffn_norm.bias)
             x = fc2(F.gelu(fc1(y))).add_(x)
         cache.length = here + 1

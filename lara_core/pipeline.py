@@ -94,11 +94,13 @@ class Lara:
         def make(request: Request, own: Mapping[int, int], codes: Sequence[np.ndarray]) -> Take:
             return Take(self, check_prompt(prompt), curve, request, sampling, codes, own, None, memo, begin)
 
+        self._control(curve, 0)
         each = list(zip(requests, seeds or [{}] * len(requests), strict=True))
         sampled = sample_together([make(request, own, kept) for request, own in each], on_progress)
         return [make(request, own, codes) for (request, own), codes in zip(each, sampled)]
 
     def _control(self, curve: Curve | None, candidates: int) -> WordsAndTakes | None:
+        """What brings the emotion about where the decoder doesn't. Raises ValueError where the model can't do what is asked."""
         if candidates and not self.has_steady_segments:
             raise ValueError(f"The model {self.name} writes bars and follows the emotion by itself; candidates are for MusicGen checkpoints.")
         if curve is not None and not candidates and not self.decoder.config.emotion:
@@ -110,7 +112,6 @@ class Lara:
         if self._text is None or self._text[0] != prompt:
             self._text = prompt, self.text_encoder.encode([prompt])
         return self._text[1]
-
 
     def after(self, sound: Audio, curve: Curve | None, request: Request) -> tuple[Request, Curve | None, np.ndarray]:
         """What makes a piece that begins with any sound and goes on for request.seconds more: its Request, its Curve, and the codes
@@ -268,9 +269,10 @@ def find_model(model: str | Path, folders: Sequence[Path] = ()) -> Path:
     if Path(model).is_dir():
         return Path(model)
     known = list_models([*folders, SHIPPED_MODELS])
-    if is_hub_id(str(model)):
+    if is_hub_id(str(model)) and not Path(model).parent.is_dir():  # else it is a path with a mistake in it
         name = Path(model).name
         return known[name] if name in known else hub_folder(str(model), SHIPPED_MODELS / name)
     if str(model) not in known:
-        raise FileNotFoundError(f"There is no model {str(model)!r}; give the path of a model folder, a hub id such as facebook/musicgen-small, or one of: {', '.join(known) or 'none installed'}.")
+        raise FileNotFoundError(f"There is no model {str(model)!r}; give the path of a model folder, a hub id such as facebook/musicgen-small, or one "
+                                f"of: {', '.join(known) or 'none installed'}.")
     return known[str(model)]

@@ -57,7 +57,7 @@ class SegmentMemo:
         return digest.digest()
 
     def keep(self, key: bytes, sampled: tuple) -> None:
-        if len(self.codes) >= self.size:
+        if key not in self.codes and len(self.codes) >= self.size:
             del self.codes[next(iter(self.codes))]
         self.codes[key] = sampled
 

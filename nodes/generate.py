@@ -159,5 +159,5 @@ class RegenerateSegment(io.ComfyNode):
         kept = [segment.codes for segment in piece[take - 1].segments[:first]]
         seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}
         again = made(model or models.load(), Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
-                     earlier.sampling, kept=kept, seeds=seeds)
+                     earlier.sampling, kept=kept, seeds=seeds, candidates=0 if earlier.control is None else earlier.control.candidates)
         return result(cls, (again,))

@@ -33,7 +33,7 @@ def make_reference(layers: int):
     torch.manual_seed(0)
     config = transformers.MusicgenConfig(
         text_encoder=transformers.T5Config(vocab_size=64, d_model=768, d_kv=8, d_ff=32, num_layers=1, num_heads=2),
-        audio_encoder=transformers.EncodecConfig(num_filters=4, upsampling_ratios=[2, 2], hidden_size=8, codebook_size=32, target_bandwidths=[600.0]),
+        audio_encoder=transformers.EncodecConfig(num_filters=4, upsampling_ratios=[2, 2], hidden_size=8, codebook_size=2048, target_bandwidths=[600.0]),
         decoder=transformers.MusicgenDecoderConfig(**SMALL | {"num_hidden_layers": layers}, pad_token_id=2048, bos_token_id=2048))
     return transformers.MusicgenForConditionalGeneration(config).eval()
 
@@ -93,17 +93,13 @@ def ours(decoder, context, steps: int, takes: int = 1):
 
 def theirs(model, context, steps: int):
     """A side: transformers' generate after the same context, with its guidance."""
-    from transformers.modeling_outputs import BaseModelOutput
-
-    text = torch.randn(1, TEXT_TOKENS, 768, generator=torch.Generator().manual_seed(1))
-
     def side(step):
         def criterion(input_ids, scores, **_):
             step()
             return torch.zeros(len(input_ids), dtype=torch.bool)
 
         columns = torch.cat([torch.full((4, 1), 2048), context[0]], dim=1)
-        model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=text), attention_mask=torch.ones(1, TEXT_TOKENS, dtype=torch.long),
+        model.generate(input_ids=torch.ones(1, TEXT_TOKENS, dtype=torch.long), attention_mask=torch.ones(1, TEXT_TOKENS, dtype=torch.long),
                        decoder_input_ids=columns, do_sample=True, top_k=250, guidance_scale=3.0, max_new_tokens=steps,
                        stopping_criteria=[criterion])
 

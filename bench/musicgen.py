@@ -27,7 +27,7 @@ SAMPLING = Sampling(top_k=250, top_p=1.0, text_strength=3.0)
 
 
 def make_reference(layers: int):
-    """transformers' model with random weights, a tiny text encoder and codec beside it: neither is run or timed."""
+    """transformers' model with random weights, a tiny text encoder and codec beside it: neither is in a step that is timed."""
     import transformers
 
     torch.manual_seed(0)
@@ -62,13 +62,14 @@ class Turns:
         def work(name):
             torch.set_num_threads(1)
             self.begin(name)
-            with torch.inference_mode():
+            try:
                 sides[name](lambda: self.step(name))
-            with self.condition:  # done: its turns are no more
-                place = self.names.index(name)
-                self.names.remove(name)
-                self.turn = place % max(len(self.names), 1)
-                self.condition.notify_all()
+            finally:
+                with self.condition:  # done, or failed: its turns are no more
+                    place = self.names.index(name)
+                    self.names.remove(name)
+                    self.turn = place % max(len(self.names), 1)
+                    self.condition.notify_all()
 
         threads = [threading.Thread(target=work, args=(name,)) for name in sides]
         for thread in threads:

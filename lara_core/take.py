@@ -231,7 +231,7 @@ class Take:
 
 def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] | None = None) -> list[list[np.ndarray]]:
     """Sample all segments of takes of one model and sampling, those whose next segments have the same frames in one pass of at
-    most MAX_TOGETHER -> the codes of every take, without sound. On the CPU they are those of each take alone, to the bit.
+    most MAX_TOGETHER -> the codes of every take, without sound. Packed for the CPU, they are those of each take alone, to the bit.
     """
     codes: list[list[np.ndarray]] = [[] for _ in takes]
     plans = {number: take.plan() for number, take in enumerate(takes)}

@@ -15,9 +15,9 @@ PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_te
 # Each room may import those before it, and its neighbours in the same row.
 ROWS = (("affect", "audio", "weights"),
         ("codec", "conditioning", "listener", "text", "plot"),
-        ("decoder", "predictor", "score", "alignment", "clap"),
+        ("decoder", "linear", "predictor", "score", "alignment", "clap"),
         ("sampling", "checkpoint"),
-        ("take",),
+        ("take", "words_and_takes"),
         ("pipeline",),
         ("piece", "report", "benchmark"),
         ("cli", "osc", "daw", "__main__"))

@@ -114,7 +114,7 @@ def test_constraints_pin_every_requirement_exactly():
 
 def test_every_third_party_import_is_required():
     """What lara_core imports is the standard library, itself, or a line of requirements.txt."""
-    names = {"pretty-midi": "pretty_midi", "python-osc": "pythonosc"}
+    names = {"pretty-midi": "pretty_midi", "python-osc": "pythonosc", "huggingface-hub": "huggingface_hub"}
     required = {names.get(name, name) for name in names_in((ROOT / "requirements.txt").read_text())}
     # used where they are there: cli.py passes on to the trainer, benchmark to a cluster, live to a device and to surfaces that look for it
     late = {"training", "ray", "sounddevice", "zeroconf", "ifaddr"}

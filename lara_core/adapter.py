@@ -1,15 +1,15 @@
-"""Adapters: what finetuning changed of a base model goes into a small folder; with its base beside it, a Decoder comes out.
+"""Adapters: what finetuning changed of a base model goes into a small folder; with its base beside it, a model's weights come out.
 
 The folder has config.json (which base, by a digest of its weights), model.safetensors and README.md. A tensor NAME takes the
 place of the base's weight NAME or joins it (the AV encoder, which a stock MusicGen has not; every weight after full finetuning);
 NAME.lora_a [R,in] and NAME.lora_b [out,R] are added to NAME.weight as their product (Hu et al. 2021, arXiv 2106.09685, section
-4.1). Merged once, they cost nothing afterwards. EnCodec and text encoder stay with the base.
+4.1). Merged as they are read, they cost nothing afterwards. EnCodec and text encoder stay with the base.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from .weights import CONFIG, WEIGHTS, fingerprint, read_json, read_tensors
 
 FORMAT, VERSION = "lara-adapter", 1
 CARD = "README.md"
-LORA_A, LORA_B = ".lora_a", ".lora_b"
+LORA_A, LORA_B, AV_ENCODER = ".lora_a", ".lora_b", "av_encoder."
 
 
 def add_emotion(decoder: Decoder) -> None:
@@ -85,26 +85,54 @@ def find_base(folder: Path, config: dict) -> Path:
     raise ValueError(f"The adapter {folder.name} needs its base model {base['name']} (digest {base['digest']}); put that folder beside {folder.absolute()}.")
 
 
-def load_adapter(folder: Path, config: dict, load_base: Callable) -> tuple:
-    """An adapter folder and its config.json -> what load_base(the base's folder) gives, Decoder and ModelConfig, with it applied.
+class AdaptedTensors(Mapping[str, Tensor]):
+    """A base's tensors with those of an adapter in their places, joined to them or added to them, each when it is asked for.
 
-    Raises ValueError where base or weights don't fit.
+    ValueError where one has no place.
     """
-    base = find_base(folder, config)
-    decoder, found = load_base(base)
-    tensors = read_tensors(folder)
-    if decoder.av_encoder is None:
-        add_emotion(decoder)
-    weights = decoder.state_dict()
-    for name, x in tensors.items():
-        stem = name.removesuffix(LORA_A)
-        if name.endswith(LORA_B) and name.removesuffix(LORA_B) + LORA_A in tensors:
-            continue
-        target = f"{stem}.weight" if stem != name else name
-        change = tensors[stem + LORA_B].float() @ x.float() if stem != name and stem + LORA_B in tensors else x
-        if target not in weights or weights[target].shape != change.shape:
-            raise ValueError(f"The adapter {folder.name} has {name} {list(x.shape)}, which its base {base.name} has no place for; get both again.")
-        before = weights[target].float() if stem != name else 0
-        weights[target].copy_(before + change.to(weights[target].device))
-    codec, text = ({**part, "path": str((base / part.get("path", "")).resolve())} for part in (found.codec, found.text))
-    return decoder.eval(), dataclasses.replace(found, decoder=decoder.config, codec=codec, text=text, extra=config.get("extra") or {})
+
+    def __init__(self, base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], name: str):
+        self._base, self._adapter, self._name = base, adapter, name
+        self._own = {key for key in adapter if not key.endswith((LORA_A, LORA_B))}
+        for key in adapter:
+            target = key.removesuffix(LORA_A).removesuffix(LORA_B) + ".weight"
+            if key in self._own and key not in base and not key.startswith(AV_ENCODER) or key not in self._own and target not in base:
+                self._misfit(key)
+
+    def __getitem__(self, key: str) -> Tensor:
+        own, stem = key in self._own, key.removesuffix(".weight")
+        if own and key not in self._base:
+            return self._adapter[key]
+        before = self._base[key]
+        if not own and stem + LORA_A not in self._adapter:
+            return before
+        if own:
+            after = self._adapter[key]
+        else:
+            if stem + LORA_B not in self._adapter:
+                self._misfit(stem + LORA_A)
+            after = self._adapter[stem + LORA_B].float() @ self._adapter[stem + LORA_A].float()
+        if after.shape != before.shape:
+            self._misfit(key if own else stem + LORA_A)
+        return after if own else before.float() + after
+
+    def _misfit(self, key: str):
+        raise ValueError(f"The adapter {self._name} has {key} {list(self._adapter[key].shape)}, which its base has no place for; get both again.")
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys((*self._base, *self._own))
+
+    def __len__(self) -> int:
+        return len(self._base.keys() | self._own)
+
+
+def apply_adapter(folder: Path, data: dict, read_base: Callable) -> tuple:
+    """An adapter folder and its config.json -> what read_base(the base's folder) gives, ModelConfig and weights, with it applied.
+
+    Raises ValueError where the base is another one, or where a tensor has no place in it.
+    """
+    base = find_base(folder, data)
+    config, weights = read_base(base)
+    codec, text = ({**part, "path": str((base / part.get("path", "")).resolve())} for part in (config.codec, config.text))
+    config = dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, emotion=True), codec=codec, text=text, extra=data.get("extra") or {})
+    return config, AdaptedTensors(weights, read_tensors(folder), folder.name)

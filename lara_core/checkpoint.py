@@ -9,17 +9,18 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .adapter import FORMAT as ADAPTER, load_adapter
+from .adapter import FORMAT as ADAPTER, apply_adapter
 from .decoder import Decoder, DecoderConfig
+from .linear import PackedLinear
 from .weights import CONFIG, INDEX, WEIGHTS, find_file, read_json, read_tensors
 
 FORMAT, VERSION = "lara", 1
@@ -54,6 +55,8 @@ def save_model(folder: str | Path, decoder: Decoder, codec_config: dict, text_co
     from safetensors.torch import save_file
 
     folder = Path(folder).absolute()
+    if any(isinstance(module, PackedLinear) for module in decoder.modules()):
+        raise ValueError("The decoder's weights are packed to be played; save one from load_model without packed or int8.")
     config = ModelConfig(decoder.config, codec_config, text_config, extra or {})
     text = _config_text(config)
     weights = {name: x.detach().to("cpu", dtype).contiguous() for name, x in decoder.state_dict().items()}
@@ -87,30 +90,38 @@ def save_model(folder: str | Path, decoder: Decoder, codec_config: dict, text_co
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def load_model(folder: str | Path, device: str | torch.device = "cpu",
-               dtype: torch.dtype = torch.float32) -> tuple[Decoder, ModelConfig]:
+def load_model(folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32,
+               packed: bool = False) -> tuple[Decoder, ModelConfig]:
     """A model folder, LARA's or MusicGen's, or an adapter to one -> its Decoder in evaluation mode, and its ModelConfig.
+    dtype, packed: see build_decoder.
 
     Raises FileNotFoundError where a file is missing and ValueError where one is not what it should be, each in one sentence.
     """
-    folder = Path(folder)
+    config, weights = _read(Path(folder))
+    return build_decoder(config.decoder, weights, device, dtype, packed), config
+
+
+def _read(folder: Path) -> tuple[ModelConfig, Mapping[str, Tensor]]:
     data = read_json(find_file(folder, CONFIG))
     if data.get("format") == ADAPTER:
-        return load_adapter(folder, data, lambda base: load_model(base, device, dtype))
-    if data.get("model_type") == "musicgen":
-        decoder_config, weights = import_musicgen(folder)
+        return apply_adapter(folder, data, _read)
+    if str(data.get("model_type")).startswith("musicgen"):
+        decoder, weights = import_musicgen(folder)
         channels = data["decoder"].get("audio_channels", 1)
-        config = ModelConfig(decoder_config, {"name": "encodec", "channels": channels},
-                             {"name": "t5", "width": decoder_config.text_width}, {})
-    else:
-        config = _model_config(data, folder / CONFIG)
-        weights = read_tensors(folder)
-    return build_decoder(config.decoder, weights, device, dtype), config
+        return ModelConfig(decoder, {"name": "encodec", "channels": channels}, {"name": "t5", "width": decoder.text_width}, {}), weights
+    return _model_config(data, folder / CONFIG), read_tensors(folder)
 
 
 def build_decoder(config: DecoderConfig, weights: Mapping[str, Tensor], device: str | torch.device = "cpu",
-                  dtype: torch.dtype = torch.float32) -> Decoder:
-    """A config and exactly its weights -> a Decoder in evaluation mode. Raises ValueError naming the first misfit."""
+                  dtype: torch.dtype = torch.float32, packed: bool = False) -> Decoder:
+    """A config and exactly its weights, which are read one after the other -> a Decoder in evaluation mode.
+
+    packed: only to play, on the CPU, in float32: every linear map is a PackedLinear. dtype torch.int8 is packed always; the maps of
+    the blocks and the heads are then int8, all else is float32. Raises ValueError naming the first misfit.
+    """
+    int8 = dtype == torch.int8
+    if (packed or int8) and torch.device(device).type != "cpu":
+        raise ValueError(f"The precision int8 is for the CPU; on {device} use bfloat16 or float16.")
     with torch.device("meta"), _Uninitialised():  # no memory and no work for weights that are replaced at once
         decoder = Decoder(config)
     expected = decoder.state_dict()
@@ -118,11 +129,24 @@ def build_decoder(config: DecoderConfig, weights: Mapping[str, Tensor], device: 
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ValueError(f"The weights {what} {min(names)}{more}; they don't belong to this config.json.")
-    for name, weight in weights.items():
+    dtype = torch.float32 if int8 else dtype
+
+    def read(name: str) -> Tensor:
+        weight = weights[name]
         if weight.shape != expected[name].shape or not weight.is_floating_point():
             raise ValueError(f"{name} is {weight.dtype} {list(weight.shape)}; config.json asks for floating-point "
                              f"{list(expected[name].shape)}.")
-    decoder.load_state_dict({name: weight.to(device, dtype, copy=True) for name, weight in weights.items()}, assign=True)
+        return weight
+
+    for name, module in list(decoder.named_modules()):
+        if (packed or int8) and isinstance(module, nn.Linear):
+            bias = None if module.bias is None else read(f"{name}.bias")
+            fast = PackedLinear(read(f"{name}.weight"), bias, int8=int8 and name.startswith(("blocks.", "heads")))
+            decoder.set_submodule(name, fast)
+        else:
+            for end, parameter in module.named_parameters(recurse=False, prefix=name):
+                weight = nn.Parameter(read(end).to(device, dtype, copy=True), requires_grad=parameter.requires_grad)
+                setattr(module, end.rpartition(".")[2], weight)
     return decoder.to(device, dtype).eval()  # what is not a weight, too
 
 
@@ -155,7 +179,9 @@ def list_models(folders: Iterable[str | Path]) -> dict[str, Path]:
 
 MUSICGEN_DEFAULTS = {"vocab_size": 2048, "num_codebooks": 4, "audio_channels": 1, "hidden_size": 1024, "num_hidden_layers": 24,
                      "num_attention_heads": 16, "ffn_dim": 4096, "activation_function": "gelu"}  # transformers omits these
+MUSICGEN_PREFIXES = ("decoder.", "enc_to_dec_proj.")
 MUSICGEN_DECODER = "decoder.model.decoder."
+MUSICGEN_POSITIONS = MUSICGEN_DECODER + "embed_positions.weights"  # old files hold the sinusoids
 MUSICGEN_NAMES = {  # per layer: ours <- theirs, fused along the outputs
     "self_norm.weight": ["self_attn_layer_norm.weight"], "self_norm.bias": ["self_attn_layer_norm.bias"],
     "cross_norm.weight": ["encoder_attn_layer_norm.weight"], "cross_norm.bias": ["encoder_attn_layer_norm.bias"],
@@ -165,7 +191,26 @@ MUSICGEN_NAMES = {  # per layer: ours <- theirs, fused along the outputs
     "cross_out.weight": ["encoder_attn.out_proj.weight"], "fc1.weight": ["fc1.weight"], "fc2.weight": ["fc2.weight"]}
 
 
-def import_musicgen(source: str | Path | tuple[dict, Mapping[str, Tensor]]) -> tuple[DecoderConfig, dict[str, Tensor]]:
+class _Fused(Mapping[str, Tensor]):
+    """Tensors under our names, each joined along its outputs out of those that a checkpoint has, when it is asked for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], parts: dict[str, list[str]], added: dict[str, Tensor]):
+        self._tensors, self._parts, self._added = tensors, parts, added
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._added:
+            return self._added[name]
+        parts = [self._tensors[part] for part in self._parts[name]]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*self._parts, *self._added)
+
+    def __len__(self) -> int:
+        return len(self._parts) + len(self._added)
+
+
+def import_musicgen(source: str | Path | tuple[dict, Mapping[str, Tensor]]) -> tuple[DecoderConfig, Mapping[str, Tensor]]:
     """A MusicGen checkpoint -> a DecoderConfig without emotion and the weights for build_decoder.
 
     source: a folder in transformers' layout, or its config as a dict and its state dict. The text encoder and the EnCodec in
@@ -177,42 +222,38 @@ def import_musicgen(source: str | Path | tuple[dict, Mapping[str, Tensor]]) -> t
     else:
         data = read_json(find_file(Path(source), CONFIG))
     if data.get("model_type", "musicgen") != "musicgen" or not isinstance(data.get("decoder"), dict):
-        raise ValueError(f"The config describes {data.get('model_type')!r}; only 'musicgen' can be imported (not melody).")
+        if data.get("model_type") == "musicgen_melody":
+            raise ValueError("The checkpoint is a MusicGen Melody ('musicgen_melody'), which reads text and melody in front of the music and not "
+                             "by cross-attention; take musicgen-small, -medium, -large or a musicgen-stereo one but melody.")
+        raise ValueError(f"The config describes {data.get('model_type')!r}; only 'musicgen' can be imported.")
     if not isinstance(source, tuple):
-        tensors = read_tensors(Path(source), ("decoder.", "enc_to_dec_proj."))
+        tensors = read_tensors(Path(source), MUSICGEN_PREFIXES)
     given = MUSICGEN_DEFAULTS | data["decoder"]
     if given["activation_function"] != "gelu":
         raise ValueError(f"The checkpoint's activation is {given['activation_function']!r}; only 'gelu' can be imported.")
-
-    tensors = {name: x for name, x in tensors.items() if name.startswith(("decoder.", "enc_to_dec_proj."))}
-    tensors.pop(MUSICGEN_DECODER + "embed_positions.weights", None)  # old files hold the sinusoids
-
-    def take(*names: str) -> Tensor:
-        missing = [name for name in names if name not in tensors]
-        if missing:
-            raise ValueError(f"The MusicGen checkpoint lacks {missing[0]}; it is incomplete, get it again.")
-        parts = [tensors.pop(name) for name in names]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
     n_codebooks, width = given["num_codebooks"], given["hidden_size"]
-    state = {f"embed.{k}.weight": take(f"{MUSICGEN_DECODER}embed_tokens.{k}.weight") for k in range(n_codebooks)}
+    parts = {f"embed.{k}.weight": [f"{MUSICGEN_DECODER}embed_tokens.{k}.weight"] for k in range(n_codebooks)}
     for layer in range(given["num_hidden_layers"]):
         for ours, theirs in MUSICGEN_NAMES.items():
-            state[f"blocks.{layer}.{ours}"] = take(*(f"{MUSICGEN_DECODER}layers.{layer}.{name}" for name in theirs))
-    for end in ("weight", "bias"):
-        state[f"norm.{end}"] = take(f"{MUSICGEN_DECODER}layer_norm.{end}")
-    state["heads.weight"] = take(*(f"decoder.lm_heads.{k}.weight" for k in range(n_codebooks)))
-    text_width = (data.get("text_encoder") or {}).get("d_model", 512)  # T5's default
+            parts[f"blocks.{layer}.{ours}"] = [f"{MUSICGEN_DECODER}layers.{layer}.{name}" for name in theirs]
+    parts |= {f"norm.{end}": [f"{MUSICGEN_DECODER}layer_norm.{end}"] for end in ("weight", "bias")}
+    parts["heads.weight"] = [f"decoder.lm_heads.{k}.weight" for k in range(n_codebooks)]
+    text_width, added = (data.get("text_encoder") or {}).get("d_model", 512), {}  # T5's default
     if text_width == width and "enc_to_dec_proj.weight" not in tensors:  # then transformers has no projection
-        state["text_proj.weight"], state["text_proj.bias"] = torch.eye(width), torch.zeros(width)
+        added = {"text_proj.weight": torch.eye(width), "text_proj.bias": torch.zeros(width)}
     else:
-        state["text_proj.weight"], state["text_proj.bias"] = take("enc_to_dec_proj.weight"), take("enc_to_dec_proj.bias")
-    if tensors:
-        raise ValueError(f"The MusicGen checkpoint has {min(tensors)}, which its config.json doesn't explain; get it again.")
+        parts |= {f"text_proj.{end}": [f"enc_to_dec_proj.{end}"] for end in ("weight", "bias")}
+    needed = {name for names in parts.values() for name in names}
+    missing = sorted(needed - tensors.keys())
+    if missing:
+        raise ValueError(f"The MusicGen checkpoint lacks {missing[0]}; it is incomplete, get it again.")
+    surplus = sorted(name for name in tensors if name.startswith(MUSICGEN_PREFIXES) and name not in needed and name != MUSICGEN_POSITIONS)
+    if surplus:
+        raise ValueError(f"The MusicGen checkpoint has {surplus[0]}, which its config.json doesn't explain; get it again.")
     return DecoderConfig(
         n_codebooks=n_codebooks, codebook_size=given["vocab_size"], width=width, n_layers=given["num_hidden_layers"],
-        n_heads=given["num_attention_heads"], ffn_width=given["ffn_dim"], text_width=state["text_proj.weight"].shape[1],
-        delays=tuple(k // given["audio_channels"] for k in range(n_codebooks)), emotion=False), state
+        n_heads=given["num_attention_heads"], ffn_width=given["ffn_dim"], text_width=text_width,
+        delays=tuple(k // given["audio_channels"] for k in range(n_codebooks)), emotion=False), _Fused(tensors, parts, added)
 
 
 # ---- config.json

@@ -26,7 +26,8 @@ from .piece import BESIDE, MAX_SEED, Piece, write_take
 
 PITCH_CLASSES = {"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8,
                  "A": 9, "A#": 10, "Bb": 10, "B": 11}
-MAX_TAKES = 99
+MAX_TAKES, MAX_CANDIDATES = 99, 16
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")  # torch's names
 SAMPLING_OPTIONS = ("text_strength", "emotion_strength", "temperature", "top_p", "top_k")
 FIXED_WHEN_REDONE = ("seconds", "tempo", "metre", "key", "seed")
 QUIET_SECONDS = {True: 2, False: 10}  # a terminal is told after 2 s, a log file less often
@@ -173,11 +174,15 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--key", type=_pitch_class, metavar="C..B", help="tonic")
     group.add_argument("--seed", type=_whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
     group.add_argument("--takes", type=_whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
+    group.add_argument("--candidates", type=_whole(1, MAX_CANDIDATES), default=0, metavar="N",
+                       help="words+takes, for a MusicGen checkpoint, which has no emotion encoder: emotion words in the prompt, and for each segment "
+                            "the best of N tries by the predictor (not LARA)")
     group.add_argument("--no-score", action="store_true", help="do not measure what was made")
     group = sub.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`; without it the embedded model")
+    group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`, or a hub id such as facebook/musicgen-small; without it the embedded model")
     group.add_argument("--soundfont", type=Path, metavar="SF2")
     group.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
+    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the decoder; int8 on the CPU, where it is quickest for large models")
     for name in SAMPLING_OPTIONS[:-1]:
         group.add_argument("--" + name.replace("_", "-"), **number)
     group.add_argument("--top-k", type=int, metavar="K")
@@ -296,6 +301,8 @@ def generate(args: argparse.Namespace) -> None:
         prompt = earlier.prompt if prompt is None else prompt
 
     limit_threads()
+    import torch
+
     from . import report
     from .pipeline import EMBEDDED, Lara, find_model
     from .take import unpack_codes
@@ -304,18 +311,27 @@ def generate(args: argparse.Namespace) -> None:
     sampling, prompt = asked_sampling(args, earlier), check_prompt(prompt)
     kept = [unpack_codes(segment["codes"]) for segment in earlier.segments[:args.from_segment or 0]] if earlier else []
     model = find_model(args.model or (earlier.model["name"] if earlier else EMBEDDED))
-    lara = Lara.load(model, device_of(args.device), args.soundfont)
+    lara = Lara.load(model, device_of(args.device), args.soundfont, dtype=getattr(torch, args.precision))
     if earlier is not None:
         _check_same(lara, earlier, kept)
 
     scores = []
-    for number, wav in enumerate(outputs):
-        own_request, seeds = seeds_of_take(number, args, request, earlier)
+    if args.candidates and curve is None:
+        raise ValueError("--candidates needs an emotion to choose by; give one with --curve, --preset, --emotion, --valence or --arousal")
+    requests, seeds = zip(*(seeds_of_take(number, args, request, earlier) for number in range(len(outputs))))
+    together, sampling_seconds = [], 0.0
+    if len(outputs) > 1 and lara.has_steady_segments and not args.candidates:
+        with progress(requests[0].seconds, f"{len(outputs)} takes") as show:
+            started = time.perf_counter()
+            together = lara.takes(prompt, curve, requests, sampling, kept, seeds, show)
+            sampling_seconds = (time.perf_counter() - started) / len(outputs)
+    for number, (wav, own_request) in enumerate(zip(outputs, requests)):
         with progress(own_request.seconds, wav.name) as show:
             started = time.perf_counter()
-            take = lara.stream(prompt, curve, own_request, sampling, kept, seeds, show)
+            take = together[number] if together else lara.stream(prompt, curve, own_request, sampling, kept, seeds[number], show,
+                                                                 candidates=args.candidates)
             scores.append((wav.name, write_take(take, wav, scored=not args.no_score)))
-            took = time.perf_counter() - started
+            took = time.perf_counter() - started + sampling_seconds
         heard = scores[-1][1]
         print(f"{wav}: {own_request.seconds:g} s, seed {own_request.seed}, {own_request.seconds / took:.1f} x real time"
               + (f", score {heard.adherence:.2f}" if heard is not None and heard.evaluation is not None else ""))

@@ -181,9 +181,18 @@ class Decoder(nn.Module):
                 std = 0.02 / math.sqrt(2 * config.n_layers) if name.endswith(("out.weight", "fc2.weight")) else 0.02
                 nn.init.normal_(weight, std=std)
 
+    @property
+    def device(self) -> torch.device:
+        return self.norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of hidden states and of what is cached."""
+        return self.norm.weight.dtype
+
     def memory(self, cond: Conditioning) -> Memory:
         """Project a Conditioning once: text [B,L,Dt] and emotion [B,F,2] -> keys and values of every layer."""
-        dtype = self.heads.weight.dtype
+        dtype = self.dtype
         text = self.text_proj(cond.text.to(dtype)) * cond.text_mask[..., None]
         text_bias = bias_of(cond.text_mask, dtype)[:, None, None]
         if self.av_encoder is None:

@@ -23,9 +23,10 @@ from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
 from .sampling import Sampling, StepWeights
 from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
-from .take import SegmentMemo, Take, joined
+from .take import SegmentMemo, Take, joined, sample_together
 from .text import check_prompt, load_text_encoder
-from .weights import fingerprint
+from .weights import fingerprint, hub_folder, is_hub_id
+from .words_and_takes import WordsAndTakes
 
 EMBEDDED = "embedded"
 SHIPPED_MODELS = next(folder for folder in (Path(__file__).parent / "models", Path(__file__).parent.parent / "models") if folder.is_dir())
@@ -39,10 +40,16 @@ class Lara:
     def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = ""):
         self.name, self.decoder, self.codec, self.text_encoder, self.digest = name, decoder.eval(), codec, text_encoder, digest
         self.step_weights = StepWeights(self.decoder)
+        self._text: tuple | None = None  # a prompt, and what the text encoder made of it
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.heads.weight.device
+        return self.decoder.device
+
+    @property
+    def has_steady_segments(self) -> bool:
+        """Whether segments last as long in every take, so that they can be compared, and `takes` samples them in one pass. Bars don't."""
+        return not hasattr(self.codec, "live_session")
 
     def prepare(self) -> None:
         """To be called after the decoder was moved to another device: what is computed from its weights follows."""
@@ -51,28 +58,59 @@ class Lara:
 
     @classmethod
     def load(cls, model: str | Path = EMBEDDED, device: str = "cpu", soundfont: str | Path | None = None,
-             folders: Sequence[Path] = (), dtype: torch.dtype = torch.float32) -> "Lara":
-        """Load a model by the name of its folder in `folders` or among those shipped, or by its path.
+             folders: Sequence[Path] = (), dtype: torch.dtype = torch.float32, movable: bool = False) -> "Lara":
+        """Load a model by the name of its folder in `folders` or among those shipped, by its path, or by its hub id (see weights.hub_folder).
 
         soundfont: an .sf2 file for score models; None finds one. dtype: of the decoder's weights and arithmetic; codec and text
-        encoder stay as they are. Raises ValueError or FileNotFoundError in one sentence.
+        encoder stay as they are. torch.int8, on the CPU only, rounds the weights and computes in float32. movable: the decoder may be
+        moved to another device later, which weights that are packed for the CPU can't. Raises ValueError or OSError in one sentence.
         """
         folder = find_model(model, folders)
-        decoder, config = load_model(folder, device, dtype)
+        packed = torch.device(device).type == "cpu" and dtype == torch.float32 and not movable
+        decoder, config = load_model(folder, device, dtype, packed)
         return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder))
 
     def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
                kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None,
                on_progress: Callable[[float], None] | None = None, memo: SegmentMemo | None = None,
-               begin: np.ndarray | None = None) -> Take:
+               begin: np.ndarray | None = None, candidates: int = 0) -> Take:
         """Begin a piece; iterate over the Take to generate it.
 
         curve: None leaves the emotion to the model. kept: codes of the first segments, which are used as they are, so that a
         piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
         after every frame and may raise to cancel. memo: segments that it has met with the same past, emotion and seed are not
-        sampled again. begin: codes [K,F] of the first frames, as `after` gives them.
+        sampled again. begin: codes [K,F] of the first frames, as `after` gives them. candidates: 0, or words+takes with so many for
+        each segment, which leads a model without an emotion encoder along a curve (see words_and_takes).
         """
-        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo, begin)
+        return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo, begin,
+                    control=self._control(curve, candidates))
+
+    def takes(self, prompt: str, curve: Curve | None, requests: Sequence[Request], sampling: Sampling = Sampling(),
+              kept: Sequence[np.ndarray] = (), seeds: Sequence[Mapping[int, int]] = (), on_progress: Callable[[float], None] | None = None,
+              memo: SegmentMemo | None = None, begin: np.ndarray | None = None) -> list[Take]:
+        """Several takes, one for each request, sampled now and together, which costs less than one after the other; iterating over
+        one of them then only makes its sound. Arguments as for `stream`; seeds: one mapping for each request, or none at all."""
+        def make(request: Request, own: Mapping[int, int], codes: Sequence[np.ndarray]) -> Take:
+            return Take(self, check_prompt(prompt), curve, request, sampling, codes, own, None, memo, begin)
+
+        self._control(curve, 0)
+        each = list(zip(requests, seeds or [{}] * len(requests), strict=True))
+        sampled = sample_together([make(request, own, kept) for request, own in each], on_progress)
+        return [make(request, own, codes) for (request, own), codes in zip(each, sampled)]
+
+    def _control(self, curve: Curve | None, candidates: int) -> WordsAndTakes | None:
+        """What brings the emotion about where the decoder doesn't. Raises ValueError where the model can't do what is asked."""
+        if candidates and not self.has_steady_segments:
+            raise ValueError(f"The model {self.name} writes bars and follows the emotion by itself; candidates are for MusicGen checkpoints.")
+        if curve is not None and not candidates and not self.decoder.config.emotion:
+            raise ValueError(f"The model {self.name} has no emotion encoder; ask it for no emotion, for candidates (words+takes), or load a LARA model.")
+        return WordsAndTakes(candidates, _predictor()) if candidates else None
+
+    def encoded(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """A prompt -> features [1,L,width] and mask [1,L]; the last one is remembered."""
+        if self._text is None or self._text[0] != prompt:
+            self._text = prompt, self.text_encoder.encode([prompt])
+        return self._text[1]
 
     def after(self, sound: Audio, curve: Curve | None, request: Request) -> tuple[Request, Curve | None, np.ndarray]:
         """What makes a piece that begins with any sound and goes on for request.seconds more: its Request, its Curve, and the codes
@@ -217,6 +255,10 @@ def find_model(model: str | Path, folders: Sequence[Path] = ()) -> Path:
     if Path(model).is_dir():
         return Path(model)
     known = list_models([*folders, SHIPPED_MODELS])
+    if is_hub_id(str(model)) and not Path(model).parent.is_dir():  # else it is a path with a mistake in it
+        name = Path(model).name
+        return known[name] if name in known else hub_folder(str(model), SHIPPED_MODELS / name)
     if str(model) not in known:
-        raise FileNotFoundError(f"There is no model {str(model)!r}; give the path of a model folder or one of: {', '.join(known) or 'none installed'}.")
+        raise FileNotFoundError(f"There is no model {str(model)!r}; give the path of a model folder, a hub id such as facebook/musicgen-small, or one "
+                                f"of: {', '.join(known) or 'none installed'}.")
     return known[str(model)]

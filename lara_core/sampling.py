@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .conditioning import Conditioning, guidance_rows
 from .decoder import Decoder, KVCache, delay, shifted, undelay
+from .linear import fast_linear
 
 FREE = -1  # in forced codes: this one is to be sampled
 
@@ -102,7 +103,7 @@ class _Plan:
     """Both ways of sampling share this: checked arguments, guidance rows, delayed tokens to fill, and each row's noise."""
 
     def __init__(self, decoder, cond, context, forced, sampling, seed):
-        config, device = decoder.config, decoder.heads.weight.device
+        config, device = decoder.config, decoder.device
         batch = len(cond.text)
         self.config, self.sampling, self.batch = config, sampling, batch
         codes = _checked_codes(config, batch, context, forced)
@@ -171,26 +172,14 @@ def _seeds(seed: int | Sequence[int], batch: int) -> list[int]:
     return [int(s) % 2 ** 64 for s in seeds]
 
 
-def fast_linear(weight: Tensor) -> Callable[[Tensor], Tensor]:
-    """x [B,D] -> x @ weight.T, for a few rows on a CPU, where reading the weights is what takes time.
-
-    Weights that are float16 numbers, as a model file stores them, are read as such: half of the bytes and the same products.
-    """
-    exact = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.equal(weight.half().float(), weight)
-    if exact and torch.backends.quantized.engine in ("fbgemm", "x86") and hasattr(torch.ops.quantized, "linear_prepack_fp16"):
-        packed = torch.ops.quantized.linear_prepack_fp16(weight.detach(), None)
-        return lambda x: torch.ops.quantized.linear_dynamic_fp16(x, packed)
-    return lambda x: F.linear(x, weight)
-
-
 class StepWeights:
     """A decoder's weights as Stepper reads them: one embedding table for all codebooks, and linear maps for few rows."""
 
     def __init__(self, decoder: Decoder):
         self.table = torch.cat([embed.weight for embed in decoder.embed])
-        self.blocks = [tuple(fast_linear(linear.weight) for linear in (block.qkv, block.out, block.cross_q, block.cross_out, block.fc1, block.fc2))
+        self.blocks = [tuple(map(fast_linear, (block.qkv, block.out, block.cross_q, block.cross_out, block.fc1, block.fc2)))
                        for block in decoder.blocks]
-        self.heads = fast_linear(decoder.heads.weight)
+        self.heads = fast_linear(decoder.heads)
 
 
 class Stepper:
@@ -198,21 +187,27 @@ class Stepper:
 
     Equal to Decoder.hidden and logits with a KVCache (a test holds them together), in about half of the operations: the text
     keys and the emotion key of the current frame lie side by side, so that cross-attention is one call over the paper's
-    [E_text ; E_emo].
+    [E_text ; E_emo]. Rows of guidance that read neither text nor emotion get zeros from it, so it is left out for them.
     """
 
     def __init__(self, decoder: Decoder, rows: Conditioning, capacity: int, weights: StepWeights | None = None):
         config = decoder.config
         self.decoder, self.n_rows, self.weights = decoder, len(rows.text), weights or StepWeights(decoder)
         self.memory = decoder.memory(rows)
-        self.cache = KVCache(config, self.n_rows, capacity, decoder.heads.weight)
+        self.cache = KVCache(config, self.n_rows, capacity, decoder.norm.weight)
         self.positions = decoder.positions_of(0, capacity, like=self.weights.table)
         self.first_row = torch.arange(config.n_codebooks, device=self.weights.table.device) * (config.codebook_size + 1)
         layers, self.bias, self.emotion = self.memory.layers, self.memory.text_bias, None
-        cross = torch.stack([torch.stack([layer.text_k, layer.text_v]) for layer in layers])  # [n_layers,2,B,H,L,d]
+        reads = rows.text_mask.any(1)
         if self.memory.emotion_bias is not None:
-            self.emotion = torch.stack([torch.stack([layer.emotion_k, layer.emotion_v]) for layer in layers])
-            self.emotion_bias = self.memory.emotion_bias[:, :, :, 0]  # [B,1,F]
+            reads = reads | rows.emotion_mask.any(1)
+        self.n_blank = int(reads.cumsum(0).eq(0).sum())  # such rows come first
+        live = slice(self.n_blank, None)
+        self.bias = self.bias[live]
+        cross = torch.stack([torch.stack([layer.text_k[live], layer.text_v[live]]) for layer in layers])  # [n_layers,2,B,H,L,d]
+        if self.memory.emotion_bias is not None:
+            self.emotion = torch.stack([torch.stack([layer.emotion_k[live], layer.emotion_v[live]]) for layer in layers])
+            self.emotion_bias = self.memory.emotion_bias[live, :, :, 0]  # [B,1,F]
             cross = torch.cat([cross, self.emotion[..., :1, :]], dim=4)
             self.bias = torch.cat([self.bias, self.emotion_bias[..., None, :1]], dim=3)  # [B,1,1,L+1]
         self.cross, self.cross_layers = cross, cross.flatten(0, 1).unbind(0)
@@ -227,7 +222,7 @@ class Stepper:
         """The next input column [B,K] -> its logits [R*B,K,V]."""
         decoder, config, cache, here = self.decoder, self.decoder.config, self.cache, self.cache.length
         rows, width, heads = self.n_rows, config.width, config.n_heads
-        norm_shape, size = (width,), width // heads
+        norm_shape, size, blank = (width,), width // heads, self.n_blank
         if self.emotion is not None:
             frame = min(here, self.emotion.shape[4] - 1)  # after the last frame its emotion holds, as in Memory.steps
             self.cross[..., -1, :] = self.emotion[..., frame, :]
@@ -242,10 +237,11 @@ class Stepper:
             own[layer].copy_(y[:, 1:].transpose(0, 1))
             y = F.scaled_dot_product_attention(y[:, 0, :, None], past[2 * layer], past[2 * layer + 1])
             x = out(y.reshape(rows, width)).add_(x)
-            y = F.layer_norm(x, norm_shape, block.cross_norm.weight, block.cross_norm.bias)
-            y = cross_q(y).view(rows, heads, 1, size)
-            y = F.scaled_dot_product_attention(y, self.cross_layers[2 * layer], self.cross_layers[2 * layer + 1], self.bias)
-            x = cross_out(y.reshape(rows, width)).add_(x)
+            if blank < rows:
+                y = F.layer_norm(x[blank:], norm_shape, block.cross_norm.weight, block.cross_norm.bias)
+                y = cross_q(y).view(rows - blank, heads, 1, size)
+                y = F.scaled_dot_product_attention(y, self.cross_layers[2 * layer], self.cross_layers[2 * layer + 1], self.bias)
+                x[blank:] += cross_out(y.reshape(rows - blank, width))
             y = F.layer_norm(x, norm_shape, block.ffn_norm.weight, block.ffn_norm.bias)
             x = fc2(F.gelu(fc1(y))).add_(x)
         cache.length = here + 1

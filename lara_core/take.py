@@ -19,7 +19,9 @@ from .affect import Curve
 from .codec import Plan, Request
 from .conditioning import Conditioning
 from .sampling import Sampling, generate
+from .words_and_takes import WordsAndTakes
 
+MAX_TOGETHER = 8  # takes in one pass: each has its own cache of keys and values
 MAX_WAITING = 2  # segments that are sampled and not yet sound: memory stays constant
 
 
@@ -47,16 +49,28 @@ class SegmentMemo:
     def __init__(self, size: int = 2000):
         self.size, self.codes = size, {}
 
-    def get(self, facts: tuple, arrays: Sequence[np.ndarray], sample: Callable[[], np.ndarray]) -> np.ndarray:
+    @staticmethod
+    def key(facts: tuple, arrays: Sequence[np.ndarray]) -> bytes:
         digest = hashlib.sha256(repr((facts, [array.shape for array in arrays])).encode())
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
-        key = digest.digest()
-        if key not in self.codes:
-            if len(self.codes) >= self.size:
-                del self.codes[next(iter(self.codes))]
-            self.codes[key] = sample()
-        return self.codes[key]
+        return digest.digest()
+
+    def keep(self, key: bytes, sampled: tuple) -> None:
+        if key not in self.codes and len(self.codes) >= self.size:
+            del self.codes[next(iter(self.codes))]
+        self.codes[key] = sampled
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """All that a segment is sampled from: the emotion [Fc+F,2] (NaN: none) and codes [K,Fc] of what was before, forced [K,F]."""
+
+    prompt: str
+    emotion: np.ndarray
+    context: np.ndarray
+    forced: np.ndarray
+    seed: int
 
 
 class Take:
@@ -64,14 +78,13 @@ class Take:
 
     def __init__(self, lara: "Lara", prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
                  kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None = None,
-                 begin: np.ndarray | None = None, session=None):
+                 begin: np.ndarray | None = None, session=None, control: WordsAndTakes | None = None):
         self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
         self.kept, self.seeds, self.memo, self.on_progress, self.begin = kept, seeds, memo, on_progress, begin
-        self.session = session or lara.codec.session(request)
+        self.session, self.control = session or lara.codec.session(request), None if curve is None else control
         self.segments: list[dict] = []
         self._past_codes, self._past_emotion = np.zeros((lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
         self._frames = 0  # of the segments so far
-        self._text: tuple | None = None  # the prompt, and what the text encoder made of it
 
     def __iter__(self) -> Iterator[Segment]:
         """The first segment comes as soon as it can; later ones are made into sound while those after them are sampled."""
@@ -89,7 +102,7 @@ class Take:
     def next_segment(self) -> Segment | None:
         """In place of iterating, for live use: the next segment is planned, sampled and made into sound now, and nothing ahead of it;
         None where the session has ended. A changed `prompt` holds from here on."""
-        plan = self._plan()
+        plan = self.plan()
         if plan is None:
             return None
         segment, render = self._segment(plan)
@@ -97,38 +110,57 @@ class Take:
 
     def _codes(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
         """Segments without their samples, and what renders them."""
-        plan = self._plan()
+        plan = self.plan()
         while plan is not None:
             segment, render = self._segment(plan)
-            plan = self._plan()
+            plan = self.plan()
             yield replace(segment, is_last=plan is None), render
 
-    def _segment(self, plan) -> tuple[Segment, Callable[[], np.ndarray]]:
-        index, start = len(self.segments), self.session.position_seconds
-        seed = self.seeds.get(index, segment_seed(self.request.seed, index))
-        emotion = self._emotion(plan)
+    def _segment(self, plan: Plan) -> tuple[Segment, Callable[[], np.ndarray]]:
+        ask = self.ask(plan)
+        sampled = self.known(plan, ask)
+        if sampled is None:
+            sampled = self.sample([ask])[0] if self.control is None else self.control.sample(self, ask)
+        return self.accept(plan, ask, *sampled)
+
+    def ask(self, plan: Plan) -> Ask:
+        """What the planned segment, the next one, is sampled from."""
+        index = len(self.segments)
         context = self._past_codes[:, self._past_codes.shape[1] - plan.context_frames:]
-        past_emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], emotion])
+        emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], self._emotion(plan)])
+        return Ask(self.prompt, emotion, context, plan.forced, self.seeds.get(index, segment_seed(self.request.seed, index)))
+
+    def known(self, plan: Plan, ask: Ask) -> tuple[np.ndarray, dict] | None:
+        """The codes [K,F] of a segment that were given or met before, and what the record says of them; None where there are none."""
+        index = len(self.segments)
         if index < len(self.kept):
             codes = np.asarray(self.kept[index], np.int64)
             if codes.shape == plan.forced.shape:  # else the session says what is wrong; what is given goes before what was
                 codes = np.where(plan.forced < 0, codes, plan.forced)
-        elif self.memo is None:
-            codes = self._sample(past_emotion, context, plan, seed)
-        else:
-            facts = self.lara.digest, str(self.lara.device), self.prompt, self.sampling, seed
-            codes = self.memo.get(facts, (past_emotion, context, plan.forced), lambda: self._sample(past_emotion, context, plan, seed))
+            return codes, {}
+        return None if self.memo is None else self.memo.codes.get(self._key(ask))
+
+    def _key(self, ask: Ask) -> bytes:
+        facts = self.lara.digest, str(self.lara.device), ask.prompt, self.sampling, ask.seed, self.control and self.control.candidates
+        return self.memo.key(facts, (ask.emotion, ask.context, ask.forced))
+
+    def accept(self, plan: Plan, ask: Ask, codes: np.ndarray, facts: dict) -> tuple[Segment, Callable[[], np.ndarray]]:
+        """Take codes [K,F] for the planned segment -> it, without its samples, and what renders them."""
+        index, start, emotion = len(self.segments), self.session.position_seconds, ask.emotion[ask.context.shape[1]:]
+        if self.memo is not None and index >= len(self.kept):
+            self.memo.keep(self._key(ask), (codes, facts))
         render = self.session.push(codes)
         seconds = self.session.position_seconds - start
-        self.segments.append({"start_seconds": start, "seconds": seconds, "seed": seed, "codes": pack_codes(codes)})
-        self._past_codes, self._past_emotion = np.concatenate([context, codes], axis=1), past_emotion
+        self.segments.append({"start_seconds": start, "seconds": seconds, "seed": ask.seed, "codes": pack_codes(codes)} | facts)
+        self._past_codes, self._past_emotion = np.concatenate([ask.context, codes], axis=1), ask.emotion
         self._frames += codes.shape[1]
         no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
-        return Segment(index, start, seconds, seed, codes, emotion, no_samples), render
+        return Segment(index, start, seconds, ask.seed, codes, emotion, no_samples), render
 
-    def _plan(self) -> Plan | None:
+    def plan(self) -> Plan | None:
         """The session's next segment, with what the piece begins with."""
         plan, frames = self.session.plan(), self._frames
+        self._planned_seconds = 0.0 if plan is None else plan.seconds[-1] - plan.seconds[0]
         if plan is None or self.begin is None or frames >= self.begin.shape[1]:
             return plan
         given, forced = self.begin[:, frames:frames + plan.frames], plan.forced.copy()
@@ -141,22 +173,24 @@ class Take:
         beats = None if plan.beats is None else lambda _: plan.beats
         return self.curve.at(plan.seconds, self.request.seconds, beats)
 
-    def _sample(self, wanted: np.ndarray, context: np.ndarray, plan, seed: int) -> np.ndarray:
-        decoder, device = self.lara.decoder, self.lara.device
-        if self._text is None or self._text[0] != self.prompt:
-            self._text = self.prompt, *self.lara.text_encoder.encode([self.prompt])
-        _, text, text_mask = self._text
-        emotion = torch.from_numpy(wanted)[None]
+    def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None) -> list[tuple[np.ndarray, dict]]:
+        """Sample B segments of one prompt and as many frames in one pass -> codes [K,F] and an empty record for each. show(share of it done)."""
+        text, text_mask = (x.expand(len(asks), *x.shape[1:]) for x in self.lara.encoded(asks[0].prompt))
+        emotion = torch.from_numpy(np.stack([ask.emotion for ask in asks]))
         cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
+        device, frames = self.lara.device, asks[0].forced.shape[1]
         cond = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
-        start, share = self.session.position_seconds, plan.seconds[-1] - plan.seconds[0]
+        context, forced = (torch.from_numpy(np.stack([getattr(ask, name) for ask in asks])).to(device) for name in ("context", "forced"))
+        show = show or self._show
+        codes = generate(self.lara.decoder, cond, context, forced, self.sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
+                         self.lara.step_weights)
+        return [(row, {}) for row in codes.cpu().numpy()]
 
-        def on_frame(done: int) -> None:
-            if self.on_progress is not None:
-                self.on_progress(min((start + share * done / plan.frames) / self.request.seconds, 1.0))
-
-        codes = generate(decoder, cond, torch.from_numpy(context)[None].to(device), torch.from_numpy(plan.forced).to(device), self.sampling, seed, on_frame, self.lara.step_weights)
-        return codes[0].cpu().numpy()
+    def _show(self, share: float) -> None:
+        """Tell of the share of the next segment that is done."""
+        if self.on_progress is not None:
+            seconds = self.session.position_seconds + share * self._planned_seconds
+            self.on_progress(min(seconds / self.request.seconds, 1.0))
 
     @property
     def beats_at(self) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -185,7 +219,43 @@ class Take:
         return {"format": "lara-piece", "version": 1, "model": {"name": self.lara.name, "digest": self.lara.digest},
                 "soundfont": None if font is None else {"name": font.name, "digest": font.digest},
                 "prompt": self.prompt, "curve": None if self.curve is None else json.loads(self.curve.to_json()),
-                "request": asdict(self.request), "sampling": asdict(self.sampling), "segments": self.segments}
+                "control": self._control_record(), "request": asdict(self.request), "sampling": asdict(self.sampling),
+                "segments": self.segments}
+
+    def _control_record(self) -> dict | None:
+        """How the emotion was brought about."""
+        if self.curve is None:
+            return None
+        return {"kind": "lara"} if self.control is None else self.control.record()
+
+
+def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] | None = None) -> list[list[np.ndarray]]:
+    """Sample all segments of takes of one model and sampling, those whose next segments have the same frames in one pass of at
+    most MAX_TOGETHER -> the codes of every take, without sound. Packed for the CPU, they are those of each take alone, to the bit.
+    """
+    codes: list[list[np.ndarray]] = [[] for _ in takes]
+    plans = {number: take.plan() for number, take in enumerate(takes)}
+    while plans := {number: plan for number, plan in plans.items() if plan is not None}:
+        asks = {number: takes[number].ask(plan) for number, plan in plans.items()}
+        sampled = {number: takes[number].known(plan, asks[number]) for number, plan in plans.items()}
+        shapes: dict[tuple, list[int]] = {}
+        for number, ask in asks.items():
+            if sampled[number] is None:
+                shapes.setdefault((ask.forced.shape, ask.context.shape), []).append(number)
+        for alike in shapes.values():
+            for group in (alike[i:i + MAX_TOGETHER] for i in range(0, len(alike), MAX_TOGETHER)):
+                ends = [(takes[number].session.position_seconds, plans[number].seconds[-1] - plans[number].seconds[0]) for number in group]
+
+                def show(share: float) -> None:
+                    if on_progress is not None:
+                        on_progress(min(max((start + share * seconds) / takes[0].request.seconds for start, seconds in ends), 1.0))
+
+                sampled |= zip(group, takes[group[0]].sample([asks[number] for number in group], show))
+        for number, plan in plans.items():
+            takes[number].accept(plan, asks[number], *sampled[number])
+            codes[number].append(sampled[number][0])
+            plans[number] = takes[number].plan()
+    return codes
 
 
 def joined(first: Curve | None, first_seconds: float, first_beats, second: Curve | None, second_seconds: float, second_beats) -> Curve:

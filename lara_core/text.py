@@ -15,6 +15,8 @@ from typing import Protocol
 
 import torch
 
+from .weights import read_tensors
+
 MAX_PROMPT_CHARACTERS = 1000
 STATIC_FILES = ("text.safetensors", "tokenizer.json")
 
@@ -79,14 +81,14 @@ def _existing(path: Path, advice: str) -> Path:
     return path
 
 
-def _read_tensors(path: Path, advice: str, prefix: str = "") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors under `prefix` and the metadata of a safetensors file; nothing else (no pickle) is ever read."""
+def _read_tensors(path: Path, advice: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and the metadata of a safetensors file; nothing else (no pickle) is ever read."""
     from safetensors import SafetensorError, safe_open
 
     _existing(path, advice)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}, file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a complete safetensors file ({error}); {advice}.") from error
 
@@ -203,12 +205,11 @@ class T5TextEncoder:
 
     @classmethod
     def from_folder(cls, folder: str | Path, max_tokens: int = 256) -> "T5TextEncoder":
-        """From config.json, model.safetensors and tokenizer.json of a T5 or a (one-file) MusicGen folder."""
+        """From config.json, model.safetensors (or its parts) and tokenizer.json of a T5 or MusicGen folder."""
         advice = "a folder as transformers saves it is needed"
         config = _read_json(Path(folder) / "config.json", advice)
         prefix = cls.PREFIX if "text_encoder" in config else ""
-        state, _ = _read_tensors(Path(folder) / "model.safetensors", advice, prefix)
-        return cls(config, state, folder, max_tokens)
+        return cls(config, read_tensors(Path(folder), (prefix,)), folder, max_tokens)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

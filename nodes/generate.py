@@ -13,7 +13,7 @@ from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress
 
 KEYS = ("C", "C# / Db", "D", "D# / Eb", "E", "F", "F# / Gb", "G", "G# / Ab", "A", "A# / Bb", "B")  # by pitch class
 ANY = "any"
-MAX_TAKES, MAX_SEED = 16, 2 ** 32 - 1
+MAX_TAKES, MAX_SEED, MAX_CANDIDATES = 16, 2 ** 32 - 1, 16
 SKETCH_SECONDS = 5  # between two pictures of an unfinished piece: they take time themselves
 INSTRUMENTS = ("solo piano", "string quartet", "cinematic orchestra", "ambient synth pads", "acoustic guitar", "music box", "jazz trio",
                "rock band", "chiptune", "choir", "lonely cello over a slow piano", "epic orchestra with percussion")
@@ -63,12 +63,15 @@ class GenerateMusic(io.ComfyNode):
                 io.MultiType.Input("continue_from", types=[LaraPiece, io.Audio], optional=True,
                                    tooltip="Go on from the first take of this piece, or with a MusicGen model from any audio: seconds and emotion "
                                            "then are those of what is added."),
+                io.Int.Input("candidates", default=0, min=0, max=MAX_CANDIDATES, optional=True,
+                             tooltip="Only for MusicGen checkpoints, which have no emotion encoder: words+takes (not LARA). Emotion words join the text, and "
+                                     "each segment is the best of so many tries by the Emotion Predictor; 0: off."),
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
             outputs=[io.Audio.Output(display_name="audio", tooltip="All takes, as a batch."), LaraPiece.Output(display_name="piece")])
 
     @classmethod
     def execute(cls, prompt, seconds, tempo, metre, key, seed, takes, text_strength, emotion_strength, temperature, draft,
-                model=None, emotion=None, continue_from=None, **_):
+                model=None, emotion=None, continue_from=None, candidates=0, **_):
         from ..lara_core.sampling import Sampling
 
         model = model or models.load()
@@ -83,9 +86,11 @@ class GenerateMusic(io.ComfyNode):
         elif continue_from is not None:
             sound = sounds_of(continue_from)[0]
             request, emotion, before["begin"] = cancellable(lambda: lara.after(sound, emotion, request))
+        requests = [dataclasses.replace(request, seed=seed + n) for n in range(takes)]
+        if takes > 1 and lara.has_steady_segments and not candidates:
+            return result(cls, made_together(model, prompt, emotion, requests, sampling, **before), measure=not draft)
         progress = Progress(takes)
-        piece = tuple(made(model, progress, n, prompt, emotion, dataclasses.replace(request, seed=seed + n), sampling, **before)
-                      for n in range(takes))
+        piece = tuple(made(model, progress, n, prompt, emotion, own, sampling, candidates=candidates, **before) for n, own in enumerate(requests))
         return result(cls, piece, measure=not draft)
 
 
@@ -105,6 +110,14 @@ def made(model, progress: Progress, part: int, *arguments, **options) -> Made:
                 progress.sketch(take, meter)
                 sketched = time.monotonic()
     return Made(take, tuple(segments))
+
+
+def made_together(model, prompt, emotion, requests, sampling, seeds=None, **before) -> tuple[Made, ...]:
+    """Takes that are sampled together, each with its segments; arguments as Lara.takes has them, seeds those of every take."""
+    lara, show = model.ready(), Progress(1).of_part(0)
+    with one_thread(), models.memory_errors():
+        takes = lara.takes(prompt, emotion, requests, sampling, seeds=[seeds or {}] * len(requests), memo=model.memo, on_progress=show, **before)
+        return tuple(Made(take, tuple(take)) for take in takes)
 
 
 def result(cls, piece: tuple[Made, ...], measure: bool = True) -> io.NodeOutput:
@@ -146,5 +159,5 @@ class RegenerateSegment(io.ComfyNode):
         kept = [segment.codes for segment in piece[take - 1].segments[:first]]
         seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}
         again = made(model or models.load(), Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
-                     earlier.sampling, kept=kept, seeds=seeds)
+                     earlier.sampling, kept=kept, seeds=seeds, candidates=0 if earlier.control is None else earlier.control.candidates)
         return result(cls, (again,))

@@ -61,6 +61,15 @@ def test_systems_ask_the_same_targets_with_the_same_seeds(tiny_model):
     assert all((p.job.curve is None) == (p.system in ("words", "none")) and (p.job.prompt == p.text) == (p.system != "words") for p in pieces)
 
 
+def test_words_and_takes_are_a_system_with_so_many_candidates(tiny_model):
+    systems = benchmark.read_systems([f"led=words+takes:{tiny_model}"], str(tiny_model))
+    plans = [make_plan(Question(make_targets("grid", 2), TEXTS, 1, 1.0, candidates=candidates), systems) for candidates in (2, 4)]
+    assert systems[0].kind == "words+takes" and benchmark.described(systems[0], None).startswith("words+takes, ")
+    for plan, candidates in zip(plans, (2, 4)):
+        assert all(p.job.candidates == candidates and p.job.curve == p.target.curve and p.job.prompt == p.text for p in plan)
+    assert {p.job.key for p in plans[0]}.isdisjoint(p.job.key for p in plans[1])
+
+
 @pytest.mark.parametrize("options, words", [
     (["--systems", "modle"], "the system 'modle' is not known"),
     (["--systems", "ours=/no/such/model"], "no model"),
@@ -69,6 +78,7 @@ def test_systems_ask_the_same_targets_with_the_same_seeds(tiny_model):
     (["--targets", "moods"], "choose from"),
     (["--grid", "1"], "--grid is 1"),
     (["--seeds", "0"], "--seeds is 0"),
+    (["--candidates", "17"], "--candidates is 17"),
     (["--seconds", "nan"], "The length is nan"),
     (["--texts", " "], "a text is empty"),
     (["--texts", "x", "x"], "twice"),

@@ -15,9 +15,9 @@ PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_te
 # Each room may import those before it, and its neighbours in the same row.
 ROWS = (("affect", "audio", "weights", "workers"),
         ("codec", "conditioning", "listener", "text", "plot"),
-        ("decoder", "predictor", "score", "alignment", "clap", "adapter"),
+        ("decoder", "linear", "predictor", "score", "alignment", "clap", "adapter"),
         ("sampling", "checkpoint"),
-        ("take",),
+        ("take", "words_and_takes"),
         ("pipeline",),
         ("piece", "report", "benchmark"),
         ("cli", "osc", "daw", "__main__"))
@@ -114,7 +114,7 @@ def test_constraints_pin_every_requirement_exactly():
 
 def test_every_third_party_import_is_required():
     """What lara_core imports is the standard library, itself, or a line of requirements.txt."""
-    names = {"pretty-midi": "pretty_midi", "python-osc": "pythonosc"}
+    names = {"pretty-midi": "pretty_midi", "python-osc": "pythonosc", "huggingface-hub": "huggingface_hub"}
     required = {names.get(name, name) for name in names_in((ROOT / "requirements.txt").read_text())}
     # used where they are there: cli.py passes on to the trainer, benchmark to a cluster, live to a device and to surfaces that look for it
     late = {"training", "ray", "sounddevice", "zeroconf", "ifaddr"}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lara_core.conditioning import Conditioning, guidance_rows
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted, undelay
-from lara_core.sampling import FREE, Sampling, Stepper, choose, fast_linear, generate, generate_naive
+from lara_core.sampling import FREE, Sampling, Stepper, choose, generate, generate_naive
 
 K, V, L, TEXT_WIDTH = 4, 12, 5, 8
 
@@ -311,12 +311,3 @@ def test_generate_refuses(change, message):
                  "sampling": Sampling(), "seed": 0} | change
     with pytest.raises(ValueError, match=message):
         generate(**arguments)
-
-
-def test_weights_that_are_float16_numbers_give_the_same_products_in_half_of_the_bytes():
-    torch.manual_seed(0)
-    weight, x = torch.randn(48, 32), torch.randn(3, 32)
-    assert torch.equal(fast_linear(weight)(x), F.linear(x, weight))  # not float16 numbers: nothing is rounded
-    half = weight.half().float()
-    assert torch.allclose(fast_linear(half)(x), F.linear(x, half), atol=1e-5)
-    assert not torch.allclose(fast_linear(half)(x), F.linear(x, weight), atol=1e-5)

@@ -4,8 +4,10 @@
 
 Targets: `grid` (N x N points of valence and arousal), `human` (89 mean ratings of recordings by people, human_targets.csv says
 whose) or `arcs` (the preset curves). Systems: `model` (the emotion goes to the AV encoder), `words` (the paper's baseline, arXiv
-2510.05875: the nearest emotion words of the lexicon in the prompt instead), `none` (no emotion: the floor), another model folder,
-or a folder of sound files that some other system made. All systems get the same seed for the same target and text.
+2510.05875: the nearest emotion words of the lexicon in the prompt instead), `none` (no emotion: the floor), `words+takes` (for a model
+without an AV encoder: emotion words, and the best of some candidates for each segment; the predictor that chooses is the one that
+measures, so its figures flatter it), another model folder, or a folder of sound files that some other system made. All systems get
+the same seed for the same target and text.
 
 pieces.jsonl is a journal of measurements, a line each, under a key of everything that determines it (weights, sources, SoundFont,
 predictor, prompt, curve, length, seed). What is in it is not made again, so a run that was stopped goes on where it was.
@@ -19,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..affect import write_atomic
-from .plan import SECONDS, TARGETS, TEXTS, Question, System, make_plan, make_targets, manifest_text, model_digest, predictor_digest, read_systems
+from .plan import (SECONDS, TARGETS, TEXTS, WORDS_AND_TAKES, Question, System, make_plan, make_targets, manifest_text, model_digest,
+                   predictor_digest, read_systems)
 from .report import write
 from .run import measure_all
 
@@ -30,11 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="embedded", metavar="NAME|PATH", help="the model of the systems model, words and none")
     add("--systems", nargs="+", default=["model", "words", "none"], metavar="SYSTEM",
-        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=wavs:FOLDER; default: model words none")
+        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: "
+        "model words none")
     add("--targets", choices=TARGETS, default="grid")
     add("--grid", type=int, default=7, metavar="N", help="N x N points of valence and arousal (default 7)")
     add("--texts", nargs="+", default=TEXTS, metavar="TEXT", help=f"default: {', '.join(TEXTS)}")
     add("--seeds", type=int, default=1, metavar="N", help="pieces for each target and text")
+    add("--candidates", type=int, default=4, metavar="N", help="tries for each segment of a system of words+takes (default 4)")
     add("--seconds", type=float, metavar="S", help="length of a piece; 30, for arcs 60")
     add("--fad-reference", type=Path, metavar="FOLDER", help="music to take the Frechet audio distance from")
     add("--predictor", metavar="FOLDER", help="another Emotion Predictor than the embedded one")
@@ -51,7 +56,7 @@ def main(args: argparse.Namespace, command: str, versions: dict, progress: Calla
     """Run what add_arguments describes -> a sentence that says where the results are. Raises ValueError or OSError."""
     seconds = SECONDS[args.targets] if args.seconds is None else args.seconds
     question = Question(make_targets(args.targets, args.grid), args.texts, args.seeds, seconds, args.predictor,
-                        None if args.targets != "arcs" else ARC_HOP_SECONDS, args.device, args.soundfont)
+                        None if args.targets != "arcs" else ARC_HOP_SECONDS, args.device, args.soundfont, args.candidates)
     if args.write_manifest is not None:
         write_atomic(args.write_manifest, manifest_text(question).encode())
         return f"{args.write_manifest}: {sum(1 for _ in question.cells())} pieces to make"
@@ -67,6 +72,8 @@ def main(args: argparse.Namespace, command: str, versions: dict, progress: Calla
     measured = measure_all(pieces, args.output, args.jobs, args.ray, args.keep_audio, progress)
     facts = {"command": command, "targets": f"{args.targets}, {len(question.targets)}", "texts": ", ".join(question.texts),
              "seeds": question.seeds, "seconds": seconds}
+    if any(system.kind == WORDS_AND_TAKES for system in systems):
+        facts["candidates"] = args.candidates
     facts |= {f"system {system.name} {system.replicate}": described(system, args.soundfont) for system in systems}
     facts |= {"predictor": f"{args.predictor or 'embedded'} ({', '.join(predictor_digest(args.predictor))})",
               "versions": ", ".join(f"{name} {value}" for name, value in versions.items()), "machine": machine()}

@@ -22,7 +22,8 @@ TARGETS = ("grid", "human", "arcs")
 TEXTS = ("solo piano", "string ensemble", "electronic dance")
 SECONDS = {"grid": 30.0, "human": 30.0, "arcs": 60.0}
 HUMAN_TARGETS = Path(__file__).with_name("human_targets.csv")
-KINDS = ("words", "none", "wavs")  # NAME=KIND:PATH; NAME=PATH alone gives the model the emotion
+WORDS_AND_TAKES = "words+takes"
+KINDS = ("words", "none", "wavs", WORDS_AND_TAKES)  # NAME=KIND:PATH; NAME=PATH alone gives the model the emotion
 WORD_MOMENTS = 5  # equally spaced over a curve, whose nearest words the prompt names in order
 SAME_POINT = 1e-3
 REFERENCE = "reference"  # the system whose pieces are what FAD compares with
@@ -48,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class System:
-    """kind: "emotion", "words", "none" or "wavs". replicate: 1, 2 ... for folders of one name, e.g. of several training seeds."""
+    """kind: "emotion", "words", "none", "words+takes" or "wavs". replicate: 1, 2 ... for folders of one name, e.g. of several training seeds."""
 
     name: str
     kind: str
@@ -71,11 +72,12 @@ class Job:
     hop_seconds: float | None
     device: str
     soundfont: str | None
+    candidates: int = 0
 
     @functools.cached_property
     def key(self) -> str:
         parts = (FORMAT, self.made_by, self.prompt, self.curve and self.curve.to_json(), self.seconds, self.seed, self.hop_seconds, self.device)
-        return digest(json.dumps(parts).encode())
+        return digest(json.dumps(parts + (self.candidates,) * bool(self.candidates)).encode())
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _point(valence: float, arousal: float, name: str | None = None) -> Target:
 
 
 def read_systems(specs: Sequence[str], model: str) -> list[System]:
-    """`model`, `words`, `none`, `NAME=PATH`, `NAME=words:PATH`, `NAME=none:PATH`, `NAME=wavs:DIR` -> systems, their folders found.
+    """`model`, `words`, `none`, `NAME=PATH`, `NAME=KIND:PATH` -> systems, their folders found.
 
     A NAME given again with another folder is a replicate: pieces of all replicates count for the system.
     """
@@ -125,7 +127,7 @@ def read_systems(specs: Sequence[str], model: str) -> list[System]:
             kind, path = ("emotion" if name == "model" else name), model
         if not re.fullmatch(r"[\w.+-]{1,40}", name) or not path or name == REFERENCE:
             raise ValueError(f"the system {spec[:80]!r} is not known; use model, words, none, NAME=MODEL, NAME=words:MODEL, "
-                             "NAME=none:MODEL or NAME=wavs:FOLDER")
+                             "NAME=none:MODEL, NAME=words+takes:MODEL or NAME=wavs:FOLDER")
         if kind == "wavs" and not Path(path).is_dir():
             raise ValueError(f"the system {name} has no folder {path}; give the folder that holds its sound files and {MANIFEST}")
         earlier = [system for system in systems if system.name == name]
@@ -165,6 +167,7 @@ class Question:
     hop_seconds: float | None = None
     device: str = "cpu"
     soundfont: str | None = None
+    candidates: int = 4  # of a system of words+takes
 
     def __post_init__(self) -> None:
         from ..codec import Request
@@ -176,6 +179,8 @@ class Question:
                 raise ValueError("a text is empty; say in words what to play")
         if not self.texts or len(set(self.texts)) < len(self.texts):
             raise ValueError("--texts names none or one of them twice; give each text once")
+        if not 1 <= self.candidates <= 16:
+            raise ValueError(f"--candidates is {self.candidates}; use a whole number from 1 to 16")
         if not 1 <= self.seeds <= 1000:
             raise ValueError(f"--seeds is {self.seeds}; use a whole number from 1 to 1000")
 
@@ -187,9 +192,9 @@ def make_plan(question: Question, systems: Sequence[System], fad_reference: Path
     """Every piece of every system; those of the system REFERENCE are the files that FAD compares with."""
     listener = digest(source_digest(), *predictor_digest(question.predictor))
 
-    def job(made_by: Sequence[str], prompt="", curve=None, seed=0, model="", file="") -> Job:
+    def job(made_by: Sequence[str], prompt="", curve=None, seed=0, model="", file="", candidates=0) -> Job:
         return Job((listener, *made_by), prompt, curve, 0.0 if file else question.seconds, seed, model, file, question.predictor,
-                   question.hop_seconds, "" if file else question.device, None if file else question.soundfont)
+                   question.hop_seconds, "" if file else question.device, None if file else question.soundfont, candidates)
 
     pieces = []
     for system in systems:
@@ -200,8 +205,9 @@ def make_plan(question: Question, systems: Sequence[System], fad_reference: Path
         made_by = model_digest(str(system.path), question.soundfont)
         for target, text, seed in question.cells():
             prompt = worded(text, target.curve, question.seconds) if system.kind == "words" else text
-            curve = target.curve if system.kind == "emotion" else None
-            own = job(made_by, prompt, curve, piece_seed(target.name, text, seed), str(system.path))
+            curve = target.curve if system.kind in ("emotion", WORDS_AND_TAKES) else None
+            candidates = question.candidates if system.kind == WORDS_AND_TAKES else 0
+            own = job(made_by, prompt, curve, piece_seed(target.name, text, seed), str(system.path), candidates=candidates)
             pieces.append(Piece(system.name, system.replicate, target, text, seed, own))
     if fad_reference is not None:
         files = sorted(f for f in fad_reference.rglob("*") if f.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3") and f.is_file())

@@ -1,0 +1,68 @@
+"""Packed linear maps against F.linear: how exact each kind is, and that rows don't see each other."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lara_core.linear import LEVELS, PackedLinear, fast_linear, in_two_parts
+
+N, D, ROWS = 96, 64, 24
+
+
+def make(half: bool, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    weight, x = torch.randn(N, D, generator=generator) / 20, torch.randn(ROWS, D, generator=generator)
+    x[:, 3] *= 20  # one large activation, as trained transformers have
+    return weight.half().float() if half else weight, x
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_float32_rounds_nothing(half):
+    weight, x = make(half)
+    packed = PackedLinear(weight, torch.ones(N))
+    assert packed.kind == ("float16" if half else "float32")
+    torch.testing.assert_close(packed(x), F.linear(x, weight, torch.ones(N)), atol=1e-5, rtol=1e-5)
+    assert packed(x.view(2, 3, 4, D)).shape == (2, 3, 4, N)
+
+
+def test_int8_rounds_the_weights_and_not_the_activations():
+    weight, x = make(half=False)
+    exact, rounded = F.linear(x, weight), PackedLinear(weight, int8=True)(x)
+    scale = weight.abs().amax(1, keepdim=True) / 127
+    torch.testing.assert_close(rounded, F.linear(x, (weight / scale).round() * scale), atol=2e-3, rtol=1e-3)
+    assert (rounded - exact).std() < 0.01 * exact.std()
+    assert not PackedLinear(weight, int8=True)(torch.zeros(2, D)).any()
+
+
+def test_int8_agrees_with_its_plain_twin(monkeypatch):
+    weight, x = make(half=False)
+    packed = PackedLinear(weight, int8=True)
+    monkeypatch.setattr("lara_core.linear.has_fbgemm", lambda: False)
+    plain = PackedLinear(weight, int8=True)
+    assert plain.kind == "int8 plain"
+    torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-5)
+
+
+def test_two_parts_make_a_row():
+    x = make(half=False)[1]
+    scale, coarse, fine = in_two_parts(x)
+    torch.testing.assert_close(scale * (coarse + fine / (2 * LEVELS)), x)
+    assert coarse.abs().max() == LEVELS and fine.abs().max() <= LEVELS + 1e-3 and torch.equal(coarse, coarse.round())
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
+def test_rows_do_not_see_each_other(kind):
+    """So that a take made beside others is the take made alone, to the bit."""
+    weight, x = make(half=kind == "float16")
+    packed = PackedLinear(weight, int8=kind == "int8")
+    assert packed.kind == kind
+    together = packed(x)
+    for size in (1, 2, 3, 4, 8, 12):
+        assert torch.equal(torch.cat([packed(x[i:i + size]) for i in range(0, ROWS, size)]), together)
+
+
+def test_only_float32_on_the_cpu_is_packed():
+    linear = torch.nn.Linear(D, N)
+    assert isinstance(fast_linear(linear), PackedLinear)
+    half = torch.nn.Linear(D, N, dtype=torch.bfloat16)
+    assert fast_linear(half) is half

@@ -49,7 +49,7 @@ WORKFLOWS: dict[str, list[Node]] = {
     "Emotion arc": [
         Node("LARATextPrompt", (40, 60), (320, 220), {"instruments": "cinematic orchestra", "character": "film score", "text": "with a solo piano"}),
         Node("LARAEmotionCurve", (40, 330), (560, 380)),
-        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 12, "emotion_strength": 4.0},
+        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 13, "emotion_strength": 4.0},
              {"prompt": (0, 0), "emotion": (1, 0)}),
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
         Node("PreviewAny", (1080, 530), (860, 420), {}, {"source": (3, 2)}),

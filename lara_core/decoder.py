@@ -182,10 +182,6 @@ class Decoder(nn.Module):
                 nn.init.normal_(weight, std=std)
 
     @property
-    def device(self) -> torch.device:
-        return self.norm.weight.device
-
-    @property
     def dtype(self) -> torch.dtype:
         """Of hidden states and of what is cached."""
         return self.norm.weight.dtype

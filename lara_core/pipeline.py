@@ -44,7 +44,7 @@ class Lara:
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.device
+        return self.decoder.norm.weight.device  # not of a property `device`: ComfyUI sets one of that name on what it manages
 
     @property
     def has_steady_segments(self) -> bool:

@@ -103,7 +103,7 @@ class _Plan:
     """Both ways of sampling share this: checked arguments, guidance rows, delayed tokens to fill, and each row's noise."""
 
     def __init__(self, decoder, cond, context, forced, sampling, seed):
-        config, device = decoder.config, decoder.device
+        config, device = decoder.config, decoder.norm.weight.device
         batch = len(cond.text)
         self.config, self.sampling, self.batch = config, sampling, batch
         codes = _checked_codes(config, batch, context, forced)

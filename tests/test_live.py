@@ -430,7 +430,7 @@ def test_a_session_in_real_time(tmp_path, tiny_model):
                 except TimeoutError:
                     pass
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=90)
     finally:
         process.kill()
     assert process.returncode == 0, err

@@ -39,8 +39,6 @@ from .windows import Shards
 
 STYLE_NAMES = ("solo piano", "strings", "electronic")
 RENDER_HZ, CODEC_HZ, SECONDS = 16_000, 8_000, 10.0
-
-
 PIECE_SECONDS, WINDOW_FRAMES = 5.0, 250  # what the decoder learns and makes
 AXIS = (-0.75, -0.25, 0.25, 0.75)  # of the emotions asked for
 TEXT = Path("models/text").absolute()
@@ -64,7 +62,7 @@ def render(folder: Path, n_pieces: int, seed: int) -> Path:
         composer = Composer(style, np.random.default_rng((seed, i)))
         n_bars = max(4, int(SECONDS / (score.METRES[composer.metre][0] * 15 / composer.tempo(valence, arousal))) + 2)
         piece = composer.compose(np.full(n_bars, valence), np.full(n_bars, arousal))
-        sound = resample(to_mono(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)), RATE_HZ)
+        sound = resample(to_mono(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)), RENDER_HZ)
         save(name, Audio(sound.samples[:, :int(SECONDS * RENDER_HZ)], RENDER_HZ))
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest

@@ -179,11 +179,13 @@ WIDGETS = {"pad": ("First sound", "lara-va-pad .knob", "1", "va"),
 def test_a_drag_is_queued_undone_and_reloaded(widget, drawn):
     graph, grip, number, name = WIDGETS[widget]
     load(drawn, graph)
+    drawn.evaluate("""id => {  // its node into the middle of the window
+        const { pos, size } = app.graph.getNodeById(id);
+        app.canvas.ds.offset = [innerWidth / 2 - pos[0] - size[0] / 2, innerHeight / 2 - pos[1] - size[1] / 2];
+        app.canvas.setDirty(true, true);
+    }""", int(number))
     drawn.wait_for_timeout(SETTLED_MS)
     values = [queued(drawn)[number]["inputs"][name]]
-    if widget == "timeline":  # its point would lie below the window
-        drawn.evaluate("() => { app.canvas.ds.offset = [100, -40]; app.canvas.setDirty(true, true); }")
-        drawn.wait_for_timeout(SETTLED_MS)
     box = drawn.locator(grip).bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     drawn.mouse.move(x, y)

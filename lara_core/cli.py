@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from . import __version__
+from .choices import EMBEDDED, MAX_CANDIDATES, PRECISIONS
 from .piece import BESIDE, MAX_SEED, Piece, write_take
 
 PITCH_CLASSES = {"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8,
                  "A": 9, "A#": 10, "Bb": 10, "B": 11}
-MAX_TAKES, MAX_CANDIDATES = 99, 16
-PRECISIONS = ("float32", "bfloat16", "float16", "int8")  # torch's names
+MAX_TAKES = 99
 SAMPLING_OPTIONS = ("text_strength", "emotion_strength", "temperature", "top_p", "top_k")
 FIXED_WHEN_REDONE = ("seconds", "tempo", "metre", "key", "seed")
 QUIET_SECONDS = {True: 2, False: 10}  # a terminal is told after 2 s, a log file less often
@@ -299,12 +299,14 @@ def generate(args: argparse.Namespace) -> None:
     if earlier is not None:
         curve = earlier.curve if curve is None else curve
         prompt = earlier.prompt if prompt is None else prompt
+    if args.candidates and curve is None:
+        raise ValueError("--candidates needs an emotion to choose by; give one with --curve, --preset, --emotion, --valence or --arousal")
 
     limit_threads()
     import torch
 
     from . import report
-    from .pipeline import EMBEDDED, Lara, find_model
+    from .pipeline import Lara, find_model
     from .take import unpack_codes
     from .text import check_prompt
 
@@ -316,8 +318,6 @@ def generate(args: argparse.Namespace) -> None:
         _check_same(lara, earlier, kept)
 
     scores = []
-    if args.candidates and curve is None:
-        raise ValueError("--candidates needs an emotion to choose by; give one with --curve, --preset, --emotion, --valence or --arousal")
     requests, seeds = zip(*(seeds_of_take(number, args, request, earlier) for number in range(len(outputs))))
     together, sampling_seconds = [], 0.0
     if len(outputs) > 1 and lara.has_steady_segments and not args.candidates:
@@ -435,7 +435,7 @@ def info(args: argparse.Namespace) -> None:
     limit_threads()
     from .checkpoint import CARD, load_model
     from .codec import load_codec
-    from .pipeline import EMBEDDED, find_model
+    from .pipeline import find_model
 
     folder = find_model(args.model or EMBEDDED)
     decoder, config = load_model(folder)

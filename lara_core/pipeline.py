@@ -18,6 +18,7 @@ import torch
 from .affect import Curve
 from .audio import Audio
 from .checkpoint import list_models, load_model
+from .choices import EMBEDDED
 from .codec import Request, load_codec
 from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
@@ -28,7 +29,6 @@ from .text import check_prompt, load_text_encoder
 from .weights import fingerprint, hub_folder, is_hub_id
 from .words_and_takes import WordsAndTakes
 
-EMBEDDED = "embedded"
 SHIPPED_MODELS = next(folder for folder in (Path(__file__).parent / "models", Path(__file__).parent.parent / "models") if folder.is_dir())
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Lara:
              kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None, on_progress: Callable[[float], None] | None = None) -> Take:
         """Begin a piece without a known end, a bar at a time: `Take.next_segment` asks next_tempo for the tempo of the next bar (None:
         the piece ends) and then the curve for its emotion. Raises ValueError for a model whose codec knows no bars."""
-        if not hasattr(self.codec, "live_session"):
+        if self.has_steady_segments:
             raise ValueError(f"The model {self.name} does not make bars, so it cannot play live; choose a score model, such as {EMBEDDED}.")
         session = self.codec.live_session(request, next_tempo)
         return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, session=session)

@@ -13,13 +13,13 @@ import numpy as np
 
 from .affect import nearest_emotion
 from .audio import Audio
+from .choices import MAX_CANDIDATES
 from .predictor import EmotionPredictor
 
 if TYPE_CHECKING:
     from .take import Ask, Take
 
 KIND = "words+takes"
-MAX_CANDIDATES = 16
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
 

@@ -5,6 +5,7 @@ import time
 
 from comfy_api.latest import io, ui
 
+from ..lara_core.choices import MAX_CANDIDATES
 from ..lara_core.codec import MAX_SECONDS, Request
 from ..lara_core.codec.score import METRES
 from . import models
@@ -13,7 +14,7 @@ from .common import (CATEGORY, LaraEmotion, LaraModel, LaraPiece, Made, Progress
 
 KEYS = ("C", "C# / Db", "D", "D# / Eb", "E", "F", "F# / Gb", "G", "G# / Ab", "A", "A# / Bb", "B")  # by pitch class
 ANY = "any"
-MAX_TAKES, MAX_SEED, MAX_CANDIDATES = 16, 2 ** 32 - 1, 16
+MAX_TAKES, MAX_SEED = 16, 2 ** 32 - 1
 SKETCH_SECONDS = 5  # between two pictures of an unfinished piece: they take time themselves
 INSTRUMENTS = ("solo piano", "string quartet", "cinematic orchestra", "ambient synth pads", "acoustic guitar", "music box", "jazz trio",
                "rock band", "chiptune", "choir", "lonely cello over a slow piano", "epic orchestra with percussion")

@@ -13,13 +13,12 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
+from ..lara_core.choices import EMBEDDED, PRECISIONS
 from .common import CATEGORY, LaraModel, chosen
 
-EMBEDDED = "embedded"  # as lara_core.pipeline.EMBEDDED, which would import torch
 AUTOMATIC = "automatic"
 LARGE_BYTES = 400e6  # from here on a graphics card is worth its memory
 DEVICES = (AUTOMATIC, "cpu", "gpu")
-PRECISIONS = ("float32", "bfloat16", "float16", "int8")  # of the decoder: torch's names
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ CORE = sorted((ROOT / "lara_core").rglob("*.py"))
 PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text())  # from Python 3.11 on
 
 # Each room may import those before it, and its neighbours in the same row.
-ROWS = (("affect", "audio", "weights", "workers"),
+ROWS = (("affect", "audio", "choices", "weights", "workers"),
         ("codec", "conditioning", "listener", "text", "plot"),
         ("decoder", "linear", "predictor", "score", "alignment", "clap", "adapter"),
         ("sampling", "checkpoint"),

@@ -56,7 +56,8 @@ def main(args: argparse.Namespace) -> None:
     if not args.prompt.strip():
         raise ValueError("the prompt is empty; say in words what to play")
     if not args.record_only:
-        from ..pipeline import EMBEDDED, find_model
+        from ..choices import EMBEDDED
+        from ..pipeline import find_model
 
         args.model = find_model(args.model or EMBEDDED)
     mappings = [mapping for text in args.map for mapping in (load_mappings(text) if text.endswith(".json") else [read_mapping(text)])]

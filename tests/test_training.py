@@ -181,7 +181,8 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
     drawn, rows = corpus["emotion"].astype(np.float32), corpus["codes"].shape[1] // 4
     truth = np.zeros((rows, 2), np.float32)  # as if major chords and onsets alone were heard
     for start, end in zip(corpus["offsets"], corpus["offsets"][1:]):
-        seen = labels.around(corpus["codes"][:, start:end], labels.cues(corpus["codes"][:, start:end]))
+        piece = s.decode(corpus["codes"][:, start:end])
+        seen = labels.around(piece, labels.cues(piece))
         truth[start // 4:end // 4] = np.stack([seen[:, 5 + 1 + 8 + 5 + 5 + 24], seen[:, 5] / 8], 1)  # see labels.cues for their order
     corpus["heard"] = truth.copy()
     corpus["features"] = np.zeros((rows, 1), np.float16)

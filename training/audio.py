@@ -147,7 +147,8 @@ def encoded(audio: Audio, codec: EncodecCodec) -> np.ndarray:
     return np.concatenate([codec.encode(Audio(np.ascontiguousarray(samples[:, at:at + part]), codec.sample_rate_hz)) for at in starts], axis=1)
 
 
-def _interpolated(at: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+def interpolated(at: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values [M,D] at times [M] -> [N,D] at other times [N]."""
     return np.stack([np.interp(at, times, column) for column in values.T], axis=1)
 
 
@@ -159,7 +160,7 @@ def frame_emotion(row: Row, audio: Audio, n_frames: int, rate_hz: float, predict
     music = track.music >= 0.5
     if not track.is_music:
         return np.full((n_frames, 2), np.nan, np.float32)
-    emotion = _interpolated(at, track.times_seconds[music], track.values[music])
+    emotion = interpolated(at, track.times_seconds[music], track.values[music])
     nearest = np.abs(at[:, None] - track.times_seconds[None]).argmin(1)
     return np.where(music[nearest, None], emotion, np.nan)
 
@@ -173,7 +174,7 @@ def hear(row: Row, codec: EncodecCodec, listener, predictor: EmotionPredictor, t
     codes = encoded(audio, codec)
     n_frames, rate_hz, every = codes.shape[1], codec.frame_rate_hz, feature_frames(codec)
     middles = (np.arange(math.ceil(n_frames / every)) + 0.5) * every / rate_hz
-    features = _interpolated(middles, heard.times_seconds.numpy(), heard.values[0].numpy())
+    features = interpolated(middles, heard.times_seconds.numpy(), heard.values[0].numpy())
     text, mask = text_encoder.encode([row.text])
     return {"codes": codes, "emotion": frame_emotion(row, audio, n_frames, rate_hz, predictor), "features": features,
             "text": text[0][mask[0]].numpy()}

@@ -11,7 +11,6 @@ import argparse
 import functools
 import hashlib
 import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,9 @@ from lara_core.codec.performance import Performer
 from lara_core.codec.score_codec import ScoreCodec
 from lara_core.listener import Listener, load_listener
 from lara_core.pipeline import Lara
+from lara_core.workers import results_of
+
+from .audio import interpolated
 from .windows import HEARD_EVERY_FRAMES
 
 
@@ -56,15 +58,13 @@ def hear(codes: np.ndarray, listener_name: str) -> tuple[np.ndarray, np.ndarray]
     for bar in score.decode(codes).bars:
         clock.add(bar)
     middles = np.array([clock.seconds(f) for f in range(HEARD_EVERY_FRAMES // 2, codes.shape[1], HEARD_EVERY_FRAMES)])
-    at = lambda times, values: np.stack([np.interp(middles, times, column) for column in values.T], axis=1)
-    heard = at(track.times_seconds, track.values) if track.is_music else np.full((len(middles), 2), np.nan)
-    return at(np.asarray(features.times_seconds), features.values[0].numpy()), heard
+    heard = interpolated(middles, track.times_seconds, track.values) if track.is_music else np.full((len(middles), 2), np.nan)
+    return interpolated(middles, np.asarray(features.times_seconds), features.values[0].numpy()), heard
 
 
-def hear_into(path: Path, codes: np.ndarray, listener_name: str) -> None:
-    """Hear one excerpt, unless it has been heard before, and keep it."""
-    if path.exists():
-        return
+def hear_into(job: tuple[Path, np.ndarray, str]) -> None:
+    """Hear one excerpt: where it is kept, its codes [K,F], the listener's name."""
+    path, codes, listener_name = job
     features, heard = hear(codes, listener_name)
     temporary = path.with_suffix(f".{os.getpid()}.npz")
     np.savez(temporary, features=features.astype(np.float16), heard=heard.astype(np.float32))
@@ -84,9 +84,9 @@ def add_features(path: Path, n_pieces: int, n_bars: int = 8, listener_name: str 
     folder.mkdir(parents=True, exist_ok=True)
     spans = [[int(offsets[i]) + frame for frame in excerpt(pieces[i], n_bars)] for i in chosen]
     files = [folder / f"{digest(codes[:, start:end])}-{Path(listener_name).name}.npz" for start, end in spans]
-    with ProcessPoolExecutor(jobs) as pool:
-        work = pool.map(functools.partial(hear_into, listener_name=listener_name), files, (codes[:, start:end] for start, end in spans))
-        list(tqdm(work, total=len(files), desc="listening", unit="piece"))
+    todo = [(file, codes[:, start:end], listener_name) for file, (start, end) in zip(files, spans) if not file.exists()]
+    for _ in tqdm(results_of(hear_into, todo, jobs), total=len(todo), desc="listening", unit="piece"):
+        pass
     rows = codes.shape[1] // HEARD_EVERY_FRAMES
     features, heard = None, np.full((rows, 2), np.nan, np.float32)
     for (start, end), file in zip(spans, files):

@@ -12,7 +12,6 @@ names the style, and mixed with them. `emotion` in the file is replaced; all els
 import argparse
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from lara_core.codec import score as codes_of
 from lara_core.codec.score import QUALITY_NAMES, ROLE_OF_LANE, ROLES, Score
+from lara_core.workers import results_of
 
 from .windows import HEARD_EVERY_FRAMES
 
@@ -29,13 +29,12 @@ HEARD_SHARE = 0.6  # of the label; the rest is the drawn curve
 FOLDS = 5
 
 
-def cues(codes: np.ndarray) -> np.ndarray:
-    """codes [K,F] -> what the notes do in every frame [F,C]: onsets and notes sounding of each role and their height, drums, pitch
+def cues(piece: Score) -> np.ndarray:
+    """A Score -> what the notes do in every frame [F,C]: onsets and notes sounding of each role and their height, drums, pitch
     classes above the tonic and above the root, chord quality, articulation, tempo, dynamics, swing, programs that sound."""
-    piece, n, roles = codes_of.decode(codes), codes.shape[1], len(ROLES) - 1
+    n, roles = piece.frames, len(ROLES) - 1
     onsets, sounding, height = np.zeros((n, roles)), np.zeros((n, roles)), np.zeros((n, roles))
-    in_key, on_root, quality = np.zeros((n, 12)), np.zeros((n, 12)), np.zeros((n, len(QUALITY_NAMES)))
-    pitches = np.zeros((n, 128))
+    pitches, on_root, quality = np.zeros((n, 128)), np.zeros((n, 12)), np.zeros((n, len(QUALITY_NAMES)))
     for note in piece.notes:
         role, span = ROLE_OF_LANE[note.lane], slice(note.start, note.start + note.duration)
         onsets[note.start, role] += 1
@@ -64,9 +63,9 @@ def frame_seconds(piece: Score) -> np.ndarray:
     return np.repeat([bar.frame_seconds for bar in piece.bars], [bar.frames for bar in piece.bars])
 
 
-def around(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values [F,C] at the frames of codes [K,F] -> their means over WINDOW_SECONDS around every HEARD_EVERY_FRAMES frames [N,C]."""
-    lasts = frame_seconds(codes_of.decode(codes))
+def around(piece: Score, values: np.ndarray) -> np.ndarray:
+    """Values [F,C] at the frames of a Score -> their means over WINDOW_SECONDS around every HEARD_EVERY_FRAMES frames [N,C]."""
+    lasts = frame_seconds(piece)
     seconds = np.append(0, np.cumsum(lasts))
     total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values * lasts[:, None], 0)])
     middles = seconds[HEARD_EVERY_FRAMES // 2:-1:HEARD_EVERY_FRAMES]
@@ -81,7 +80,13 @@ def around(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def windows(codes: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A piece's codes [K,F] and emotion [F,2] -> cues [N,C] and the emotion [N,2], both over the time the predictor hears as one."""
-    return around(codes, cues(codes)), around(codes, emotion)
+    piece = codes_of.decode(codes)
+    return around(piece, cues(piece)), around(piece, emotion)
+
+
+def numbered_windows(job: tuple[int, np.ndarray, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray]:
+    number, codes, emotion = job
+    return number, *windows(codes, emotion)
 
 
 class KernelRidge:
@@ -152,12 +157,10 @@ def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
     kinds = np.array(json.loads(str(corpus["kinds"])))
     learnt = learn(corpus, kinds)
     pieces = list(zip(offsets, offsets[1:]))
-    guessed, meant = [], []
-    with ProcessPoolExecutor(jobs) as pool:
-        found = pool.map(windows, (corpus["codes"][:, a:b] for a, b in pieces), (drawn[a:b] for a, b in pieces), chunksize=20)
-        for seen, smooth in tqdm(found, total=len(pieces), desc="labelling", unit="piece"):
-            guessed.append(learnt(seen).astype(np.float32))
-            meant.append(smooth)
+    guessed, meant = {}, {}
+    todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
+    for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
+        guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
     label = drawn.copy()
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)

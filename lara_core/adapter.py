@@ -93,37 +93,35 @@ class AdaptedTensors(Mapping[str, Tensor]):
 
     def __init__(self, base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], name: str):
         self._base, self._adapter, self._name = base, adapter, name
-        self._own = {key for key in adapter if not key.endswith((LORA_A, LORA_B))}
+        self._low_rank = {key.removesuffix(LORA_A) + ".weight" for key in adapter if key.endswith(LORA_A)}
+        self._whole = {key for key in adapter if not key.endswith((LORA_A, LORA_B))}
         for key in adapter:
-            target = key.removesuffix(LORA_A).removesuffix(LORA_B) + ".weight"
-            if key in self._own and key not in base and not key.startswith(AV_ENCODER) or key not in self._own and target not in base:
+            target = key if key in self._whole else key.removesuffix(LORA_A).removesuffix(LORA_B) + ".weight"
+            paired = key in self._whole or {target.removesuffix(".weight") + end for end in (LORA_A, LORA_B)} <= adapter.keys()
+            if not paired or target not in base and not key.startswith(AV_ENCODER):
                 self._misfit(key)
 
-    def __getitem__(self, key: str) -> Tensor:
-        own, stem = key in self._own, key.removesuffix(".weight")
-        if own and key not in self._base:
-            return self._adapter[key]
-        before = self._base[key]
-        if not own and stem + LORA_A not in self._adapter:
-            return before
-        if own:
-            after = self._adapter[key]
-        else:
-            if stem + LORA_B not in self._adapter:
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._low_rank:
+            stem, before = name.removesuffix(".weight"), self._base[name]
+            change = self._adapter[stem + LORA_B].float() @ self._adapter[stem + LORA_A].float()
+            if change.shape != before.shape:
                 self._misfit(stem + LORA_A)
-            after = self._adapter[stem + LORA_B].float() @ self._adapter[stem + LORA_A].float()
-        if after.shape != before.shape:
-            self._misfit(key if own else stem + LORA_A)
-        return after if own else before.float() + after
+            return before.float() + change
+        if name not in self._whole:
+            return self._base[name]
+        if name in self._base and self._adapter[name].shape != self._base[name].shape:
+            self._misfit(name)
+        return self._adapter[name]
 
     def _misfit(self, key: str):
         raise ValueError(f"The adapter {self._name} has {key} {list(self._adapter[key].shape)}, which its base has no place for; get both again.")
 
     def __iter__(self) -> Iterator[str]:
-        yield from dict.fromkeys((*self._base, *self._own))
+        yield from dict.fromkeys((*self._base, *self._whole))
 
     def __len__(self) -> int:
-        return len(self._base.keys() | self._own)
+        return len(self._base.keys() | self._whole)
 
 
 def apply_adapter(folder: Path, data: dict, read_base: Callable) -> tuple:

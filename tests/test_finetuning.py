@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lara_core.adapter import add_emotion
+from lara_core.adapter import AdaptedTensors, add_emotion
 from lara_core.affect import Curve
 from lara_core.audio import Audio, save
 from lara_core.checkpoint import list_models, load_model
@@ -139,6 +139,12 @@ def test_an_adapter_without_its_base_is_a_sentence(place, tmp_path):
     weights.write_bytes(data)
     with pytest.raises(ValueError, match="The adapter lost belongs to another base: it was made for musicgen-tiny with digest"):
         load_model(tmp_path / "lost")
+
+
+@pytest.mark.parametrize("misfit", [{"blocks.0.fc9.weight": (4, 4)}, {"fc.weight": (4, 3)}, {"fc.lora_a": (2, 4)}, {"fc.lora_a": (2, 3), "fc.lora_b": (4, 2)}])
+def test_a_tensor_without_a_place_is_a_sentence(misfit):
+    with pytest.raises(ValueError, match=r"The adapter mine has .* \[.*\], which its base has no place for"):
+        dict(AdaptedTensors({"fc.weight": torch.ones(4, 4)}, {name: torch.ones(shape) for name, shape in misfit.items()}, "mine"))
 
 
 def adapter_bytes(folder) -> bytes:

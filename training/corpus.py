@@ -132,14 +132,27 @@ def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> di
         for i, meta in enumerate(tqdm(metas, desc=f"performing {path.stem}", unit="piece")):
             for r in range(repeats):
                 pieces.append(reperformed(codes[:, offsets[i]:offsets[i + 1]], meta, seed + 7919 * i + r))
-    all_codes, emotions, rng = [], [], np.random.default_rng(seed)
-    for piece in pieces:
-        all_codes.append(codes_of.encode(in_key(piece.score, int(rng.integers(12)))))
-        emotions.append(np.repeat(piece.emotion, [bar.frames for bar in piece.score.bars], axis=0).astype(np.float16))
-    codes = np.concatenate(all_codes, 1)
+    rng = np.random.default_rng(seed)
+    return packed([Played(codes_of.encode(in_key(piece.score, int(rng.integers(12)))),
+                          np.repeat(piece.emotion, [bar.frames for bar in piece.score.bars], axis=0), piece.captions, piece.kind) for piece in pieces])
+
+
+class Played(NamedTuple):
+    """A piece as the corpus holds it: codes [K,F], emotion [F,2], captions, and its style or family."""
+
+    codes: np.ndarray
+    emotion: np.ndarray
+    captions: list[str]
+    kind: str
+
+
+def packed(pieces: Sequence[Played]) -> dict[str, np.ndarray]:
+    """Pieces -> what the file holds."""
+    codes = np.concatenate([piece.codes for piece in pieces], 1)
     codec = {"name": "score", "n_codebooks": codes_of.K, "codebook_size": codes_of.V, "delays": list(range(codes_of.K)),
              "loss_weights": [float(name != "grid") for name in codes_of.LANES]}  # the grid is given, never sampled
-    return {"codes": codes, "offsets": np.cumsum([0] + [c.shape[1] for c in all_codes]), "emotion": np.concatenate(emotions),
+    return {"codes": codes, "offsets": np.cumsum([0] + [piece.codes.shape[1] for piece in pieces]),
+            "emotion": np.concatenate([piece.emotion for piece in pieces]).astype(np.float16),
             "starts": codes_of.bar_starts(codes),  # windows begin at bar lines
             "captions": np.array(json.dumps([piece.captions for piece in pieces])),
             "kinds": np.array(json.dumps([piece.kind for piece in pieces])), "codec": np.array(json.dumps(codec))}

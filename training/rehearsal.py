@@ -1,0 +1,65 @@
+"""A model plays in place of the composer: its own pieces become a corpus file, for a predictor to hear.
+
+    python -m training.rehearsal models/embedded -o runs/rehearsed.npz --pieces 1000 --jobs 2
+
+Prompts and curves are drawn as for composed pieces. Once they are heard (training.features) and labelled by what was heard
+(training.labels), a model that trains on them beside the corpus learns what its own music sounds like, wherever that is not what was
+asked of it: hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495).
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lara_core.affect import Curve
+from lara_core.codec import Request
+from lara_core.pipeline import Lara
+from lara_core.workers import results_of
+
+from .composer import Composer
+from .corpus import Played, captions, draw_curve, packed
+from .styles import STYLES
+
+SECONDS = (14.0, 24.0)
+KNOTS = 9  # of a drawn curve
+
+
+@functools.cache
+def player(folder: str) -> Lara:
+    torch.set_num_threads(1)
+    return Lara.load(folder)
+
+
+def rehearsed(job: tuple[str, int]) -> Played:
+    """A model's folder and a seed -> one piece, labelled with what it was asked for."""
+    folder, seed = job
+    lara, rng = player(folder), np.random.default_rng(seed)
+    style = STYLES[seed % len(STYLES)]
+    points = draw_curve(rng, KNOTS)
+    words = captions(rng, style.words, tuple(p for p in Composer(style, rng).programs if p >= 0), points)
+    curve = Curve(tuple((t, v, a) for t, (v, a) in zip(np.linspace(0, 1, KNOTS).tolist(), points.tolist())), "normalized")
+    request = Request(float(rng.uniform(*SECONDS)), tonic=int(rng.integers(12)), seed=seed)
+    segments = [segment for segment, _ in lara.stream(words[0], curve, request).written()]
+    return Played(np.concatenate([s.codes for s in segments], 1), np.concatenate([s.emotion for s in segments]), words, style.name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=Path, help="folder of a score model")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--pieces", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    args = parser.parse_args()
+    todo = [(str(args.model), args.seed * 1_000_003 + i) for i in range(args.pieces)]
+    pieces = list(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(args.output, **packed(pieces))
+
+
+if __name__ == "__main__":
+    main()

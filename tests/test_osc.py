@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import random
 import shutil
 import socket
@@ -364,7 +365,7 @@ def test_the_log_is_not_flooded(receiver, caplog):
 # ---- real peers ----------------------------------------------------------------------------------------------------
 
 needs = {name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed: NOT TESTED WITH A REAL PEER")
-         for name in ("oscsend", "oscdump", "pd", "csound")}
+         for name in ("oscsend", "oscdump", "pd", "csound", "sclang")}
 
 
 @needs["oscsend"]
@@ -439,3 +440,20 @@ i 1 0 0.2
     subprocess.run(["csound", str(tmp_path / "send.csd")], capture_output=True, timeout=30)
     wait_for(lambda: receiver.arousal == -0.5)
     assert receiver.valence > 0 and receiver.refused == 0 and receiver.received > 10
+
+
+@needs["sclang"]
+def test_sclang(receiver, tmp_path):
+    program = f"""n = NetAddr("127.0.0.1", {receiver.port});
+n.sendMsg("/lara/va", 0.5, -0.25);
+n.sendMsg("/lara/play", 1);
+n.sendBundle(0.2, ["/lara/valence", 0.75], ["/lara/seed", 7]);
+n.sendMsg("/lara/prompt", "solo piano");
+0.exit;
+"""
+    (tmp_path / "send.scd").write_text(program)
+    without_a_screen = {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1", "HOME": str(tmp_path)}
+    subprocess.run(["sclang", str(tmp_path / "send.scd")], env=os.environ | without_a_screen, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    wait_for(lambda: receiver.prompt == "solo piano")
+    assert (receiver.valence, receiver.arousal, receiver.seed) == (0.75, -0.25, 7) and receiver.transport.playing
+    assert receiver.received == 5 and receiver.refused == 0

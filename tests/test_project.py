@@ -117,7 +117,7 @@ def test_every_third_party_import_is_required():
     names = {"pretty-midi": "pretty_midi", "python-osc": "pythonosc", "huggingface-hub": "huggingface_hub"}
     required = {names.get(name, name) for name in names_in((ROOT / "requirements.txt").read_text())}
     # used where they are there: cli.py passes on to the trainer, benchmark to a cluster, live to a device and to surfaces that look for it
-    late = {"training", "ray", "sounddevice", "zeroconf", "ifaddr"}
+    late = {"training", "ray", "sounddevice", "zeroconf", "ifaddr", "aalink"}
     for path in CORE:
         absolute = {module.split(".")[0] for level, module, _ in imports(path) if level == 0}
         assert absolute <= required | set(sys.stdlib_module_names) | late, path

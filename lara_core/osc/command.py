@@ -10,6 +10,7 @@ from pathlib import Path
 from ..affect import Curve
 from ..codec.score import METRES
 from .discovery import announced
+from .link import linked
 from .mapping import EMOTIONS, Learner, Mapping, load_mappings, read_mapping, save_mappings
 from .receiver import EVERY_ADDRESS, FEEDBACK_PORT, LOOPBACK, PORT, Receiver
 from .recorder import Recorder
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser, pitch_class: Callable[[str], 
     group.add_argument("--port", type=int, default=PORT, help=f"to listen on (default {PORT})")
     group.add_argument("--lan", action="store_true", help="hear the network too, not this machine only; announced there where the package zeroconf is installed")
     group.add_argument("--allow", nargs="+", default=[], metavar="ADDRESS", help="hear only these, for example 192.168.1.0/24")
+    group.add_argument("--link", action="store_true", help="follow the tempo, beats and start/stop of the Ableton Link session in the network (needs aalink)")
     group.add_argument("--feedback", action="append", metavar="HOST:PORT", help=f"where answers go (default {LOOPBACK}:{FEEDBACK_PORT})")
 
 
@@ -55,6 +57,8 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f"--minutes is {args.minutes:g}; give more than 0 and at most 1440")
     if not args.prompt.strip():
         raise ValueError("the prompt is empty; say in words what to play")
+    if args.link and args.ableton:
+        raise ValueError("--link and --ableton both tell where the song is; give --ableton for Live, --link for everything else")
     if not args.record_only:
         from ..choices import EMBEDDED
         from ..pipeline import find_model
@@ -77,6 +81,10 @@ def main(args: argparse.Namespace) -> None:
 
             live = AbletonLive(receiver)
             stack.callback(live.close)
+        if args.link:
+            others = stack.enter_context(linked(receiver, METRES[args.metre][0] // 4))
+            print(f"In the Link session with {others} other{'s' * (others != 1)}." if others else
+                  "Nobody else is in a Link session here yet; switch Link on in the other program.", flush=True)
         recorder = Recorder(receiver, args.output / CURVE_FILE, curve, armed=curve is None)
         stack.callback(recorder.close)
         conductor = None if args.record_only else _conductor(args, receiver, recorder, stack)

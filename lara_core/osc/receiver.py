@@ -181,6 +181,12 @@ class Receiver:
             if sender not in self._rivals or len(self._rivals) > 1:
                 self._check_rivals(sender, now)
 
+    def hear(self, name: str, values: tuple, now: float) -> None:
+        """What comes by another way than OSC, as its message in protocol.INCOMING would."""
+        with self._handling:
+            self.last_heard_seconds = now
+            self._apply(name, values, now)
+
     def _dispatch(self, address: str, arguments: tuple, now: float) -> None:
         handlers = self._handlers.get(address)
         if handlers is None:

@@ -2,8 +2,9 @@
 
     python -m bench.musicgen [--columns 125 250 | 125 250 750 1500] [--steps 6] [--takes 4]
 
-All sides take turns step by step in one process on one thread, so what else the machine does falls on all of them alike; and times are
-CPU time of the thread, without the time it waits for a core. A side's cost at some length is the median of `steps` steps there, after
+All sides take turns of a few steps in one process on one thread, so what else the machine does falls on all of them alike; and times are
+CPU time of the thread, without the time it waits for a core. A turn's first step finds another side's weights in the processor's caches, as
+no step of a real run does, and is not counted. A side's cost at some length is the median of the others of `steps` steps there, after
 that many columns were read; a piece's is the mean over its lengths, weighted as the trapezoid rule does. Guidance is on: two rows.
 """
 
@@ -22,7 +23,7 @@ from lara_core.conditioning import Conditioning
 from lara_core.sampling import FREE, Sampling, generate, generate_naive
 
 SMALL = dict(vocab_size=2048, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, ffn_dim=4096, num_codebooks=4)
-FRAME_RATE_HZ, TEXT_TOKENS, WARM_UP = 50, 12, 2
+FRAME_RATE_HZ, TEXT_TOKENS, TURN = 50, 12, 4
 SAMPLING = Sampling(top_k=250, top_p=1.0, text_strength=3.0)
 
 
@@ -39,7 +40,7 @@ def make_reference(layers: int):
 
 
 class Turns:
-    """Sides that run one at a time, a step each; `times` gets the CPU seconds of every step."""
+    """Sides that run one at a time, TURN steps each; `times` gets the CPU seconds of every step."""
 
     def __init__(self, names):
         self.names, self.condition, self.turn, self.times, self.began = list(names), threading.Condition(), 0, {name: [] for name in names}, {}
@@ -50,8 +51,11 @@ class Turns:
         self.began[name] = time.thread_time()
 
     def step(self, name: str) -> None:
-        """To be called after each step of a side: its time is taken, the others have their turns, and it goes on."""
+        """To be called after each step of a side: its time is taken; after TURN of them the others have their turns, and it goes on."""
         self.times[name].append(time.thread_time() - self.began[name])
+        if len(self.times[name]) % TURN:
+            self.began[name] = time.thread_time()
+            return
         with self.condition:
             self.turn = (self.turn + 1) % len(self.names)
             self.condition.notify_all()
@@ -126,7 +130,8 @@ def read_bytes(layers: int, bytes_each: int, columns: int) -> int:
 
 
 def median_ms(times: list[float]) -> float:
-    return 1000 * statistics.median(times[WARM_UP:])
+    """Of all steps but the first of each turn; the first turn's reads what was before."""
+    return 1000 * statistics.median(seconds for i, seconds in enumerate(times) if i % TURN)
 
 
 def mean_over(columns: list[int], costs: list[float]) -> float:
@@ -155,7 +160,7 @@ def same_as_naive(decoder, frames: int = 6) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--columns", type=int, nargs="+", default=[125, 250], help="lengths at which steps are timed; 250 is 5 s, 1500 is 30 s")
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=12, help=f"a side takes at each length, in turns of {TURN}")
     parser.add_argument("--layers", type=int, default=SMALL["num_hidden_layers"])
     parser.add_argument("--takes", type=int, default=4)
     args = parser.parse_args()
@@ -175,15 +180,15 @@ def main() -> None:
     gb_s = bandwidth_gb_s()
     for columns in args.columns:
         context = codes[:, :, :columns]
-        sides = {"transformers": theirs(model, context, WARM_UP + args.steps)}
-        sides |= {name: ours(decoder, context, WARM_UP + args.steps) for name, decoder in decoders.items()}
+        sides = {"transformers": theirs(model, context, args.steps)}
+        sides |= {name: ours(decoder, context, args.steps) for name, decoder in decoders.items()}
         times = Turns(sides).run(sides)
         for name in sides:
             costs[name].append(median_ms(times[name]))
         print(f"# at {columns} columns, ms a step: " + ", ".join(f"{name} {costs[name][-1]:.0f}" for name in sides), flush=True)
     context, together = codes[:, :, :args.columns[0]], {}
     for name in ("float32", "int8"):
-        sides = {str(takes): ours(decoders[name], context, WARM_UP + args.steps, takes) for takes in (1, args.takes)}
+        sides = {str(takes): ours(decoders[name], context, args.steps, takes) for takes in (1, args.takes)}
         times = Turns(sides).run(sides)
         one, many = (median_ms(times[str(takes)]) for takes in (1, args.takes))
         together[name] = one * args.takes / many

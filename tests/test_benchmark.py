@@ -1,6 +1,7 @@
 """The benchmark: what it asks, what it makes of answers that are known, and that a run survives what happens to runs."""
 
 import csv
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -20,7 +21,7 @@ from lara_core.affect import PRESETS
 from lara_core.benchmark import report
 from lara_core.benchmark.plan import Job, Piece, Question, make_plan, make_targets, read_manifest, worded
 from lara_core.benchmark.report import distances, rows_of, summarise, units, write
-from lara_core.benchmark.run import measure_all
+from lara_core.benchmark.run import measure, measure_all
 from lara_core.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -79,6 +80,7 @@ def test_words_and_takes_are_a_system_with_so_many_candidates(tiny_model):
     (["--grid", "1"], "--grid is 1"),
     (["--seeds", "0"], "--seeds is 0"),
     (["--candidates", "17"], "--candidates is 17"),
+    (["--emotion-strength", "21"], "emotion_strength is 21"),
     (["--seconds", "nan"], "The length is nan"),
     (["--texts", " "], "a text is empty"),
     (["--texts", "x", "x"], "twice"),
@@ -352,6 +354,14 @@ def test_ray_that_is_absent_is_a_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*REAL, "--systems", "model", "--ray", "local", "-o", str(tmp_path)]) == 2
     assert "pip install 'lara-gen[ray]'" in capsys.readouterr().err
+
+
+def test_another_strength_is_another_measurement(tiny_model):
+    systems = benchmark.read_systems(["model"], str(tiny_model))
+    plain, stronger = (make_plan(Question(make_targets("grid", 2), TEXTS, 1, 1.0, strengths=strengths), systems) for strengths in ({}, {"emotion_strength": 9.0}))
+    assert {p.job.key for p in plain}.isdisjoint(p.job.key for p in stronger)
+    (one, _), (same, _), (other, _) = (measure(dataclasses.replace(plain[0].job, strengths=s)) for s in ({}, {"emotion_strength": 2.0}, {"emotion_strength": 9.0}))
+    assert one["features"] == same["features"] != other["features"]  # 2 is what is taken where none is given
 
 
 def test_the_journal_is_plain_json(real):

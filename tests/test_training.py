@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
+from lara_core.affect import EMOTIONS
 from lara_core.checkpoint import load_model
 from lara_core.codec import score as s
+from lara_core.text import StaticTextEncoder
 from training.composer import Composer, parse_chord
-from training.corpus import build, captions, draw_curve, in_key, joined, natural_arousal, reperformed
+from training.corpus import build, captions, draw_curve, in_key, joined, natural_arousal, packed, reperformed
 from training.muon import Muon, orthogonalised
 from training.styles import STYLES
 
@@ -152,6 +154,19 @@ def test_a_run_can_begin_with_the_weights_of_a_model(corpus_file, tmp_path):
         run(corpus_file, tmp_path / "third", 4, "--init", "models/embedded")
 
 
+def test_the_words_baseline_reads_the_emotion_in_the_caption_alone(corpus_file, tmp_path):
+    from training.windows import Corpus
+    seen = []
+    reader = Corpus(corpus_file, StaticTextEncoder("models/text"), words=True)
+    reader._encode = lambda texts: seen.extend(texts)
+    _, _, known, _, _ = reader.batch(np.random.default_rng(0), 6, 64)
+    assert not known.any()
+    assert all(text.rsplit(", ", 1)[1] in EMOTIONS for text in seen) and len({text.rsplit(", ", 1)[1] for text in seen}) > 1
+    run(corpus_file, tmp_path / "worded", 4, "--words")
+    with pytest.raises(ValueError, match="shards of sound"):
+        run(tmp_path, tmp_path / "other", 1, "--words")
+
+
 def test_what_is_heard_joins_the_training_and_is_heard_once(corpus_file, tmp_path, monkeypatch):
     from training import features
     heard = tmp_path / "heard.npz"
@@ -186,7 +201,8 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
         truth[start // 4:end // 4] = np.stack([seen[:, 5 + 1 + 8 + 5 + 5 + 24], seen[:, 5] / 8], 1)  # see labels.cues for their order
     corpus["heard"] = truth.copy()
     corpus["features"] = np.zeros((rows, 1), np.float16)
-    corpus["heard"][:3], corpus["features"][corpus["offsets"][28] // 4:] = np.nan, np.nan  # silence, and half of the pieces were not heard
+    unheard = slice(corpus["offsets"][28] // 4, None)  # half of the pieces
+    corpus["heard"][:3], corpus["heard"][unheard], corpus["features"][unheard] = np.nan, np.nan, np.nan  # silence at the beginning
     emotion = labels.relabel(corpus, 1, 0.6).astype(np.float32)
     assert emotion.shape == drawn.shape and np.abs(emotion).max() <= 1
     kinds = np.repeat(json.loads(str(corpus["kinds"])), np.diff(corpus["offsets"]))
@@ -194,10 +210,23 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
     before, after = labels.within(kinds, drawn, told), labels.within(kinds, emotion, told)
     assert after[0] > before[0] + 0.1 and after[1] > before[1]
     for kind in np.unique(kinds):
-        assert np.allclose(emotion[kinds == kind].std(0), drawn[kinds == kind].std(0), rtol=0.15)
+        assert np.allclose(emotion[kinds == kind].std(0), drawn[kinds == kind].std(0), rtol=0.2)  # less what lies beyond -1 and 1
     assert "valence" in capsys.readouterr().out
+    wholly, known = labels.relabel(corpus, 1, 1.0).astype(np.float32), np.repeat(~np.isnan(corpus["heard"][:, 0]), 4)
+    assert min(labels.within(kinds[known], wholly[known], told[known])) > 0.9  # what was heard is believed (labels end at -1 and 1)
     with pytest.raises(ValueError, match="training.features"):
         labels.relabel({name: value for name, value in corpus.items() if name != "heard"}, 1, 0.6)
+
+
+def test_a_model_rehearses_what_it_was_asked_for():
+    from training import rehearsal
+    style = rehearsal.STYLES[17 % len(rehearsal.STYLES)]
+    played = rehearsal.rehearsed(("models/embedded", 17))
+    assert played.codes.shape[0] == s.K and played.emotion.shape == (played.codes.shape[1], 2) and played.kind == style.name
+    assert any(any(word in caption for word in style.words) for caption in played.captions)
+    assert np.array_equal(rehearsal.rehearsed(("models/embedded", 17)).codes, played.codes)
+    corpus = joined([packed([played]), build(1, [], 1, 3)])
+    assert len(corpus["offsets"]) == 3 and len(s.decode(corpus["codes"][:, :corpus["offsets"][1]]).bars) >= 5
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):

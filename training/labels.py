@@ -5,7 +5,7 @@ gets the valence and arousal it would be heard with.
 
 The drawn curve of a composed piece says what its composer meant; chance in its harmony, figures and instruments moves what is heard as
 far again. A kernel ridge regression from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
-predicts it for all pieces. Within each style the prediction is brought to the mean and spread of the drawn labels, since a prompt
+predicts it for what was not heard. Within each style the prediction is brought to the mean and spread of the drawn labels, since a prompt
 names the style, and mixed with them. `emotion` in the file is replaced; all else is copied.
 """
 
@@ -24,8 +24,9 @@ from lara_core.workers import results_of
 from .windows import HEARD_EVERY_FRAMES
 
 WINDOW_SECONDS = 9.0  # the predictor judges 3 s together with its neighbours
-SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same
-HEARD_SHARE = 0.6  # of the label; the rest is the drawn curve
+SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same,
+MOST_ROWS = 8000  # or from fewer: its cost grows with their cube
+HEARD_SHARE = 0.8  # of the label; the rest is the drawn curve
 FOLDS = 5
 
 
@@ -133,10 +134,12 @@ def within(kinds: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[float]:
 def learn(corpus: dict, kinds: np.ndarray) -> KernelRidge:
     """Notes -> heard emotion, from the stretches that were heard; prints r over held-out pieces."""
     inputs, targets, drawn, pieces = [], [], [], []
-    for i, start, end in tqdm(heard_in(corpus), desc="learning", unit="piece"):
+    excerpts = heard_in(corpus)
+    step = max(SKIPPED_ROWS, -(-sum(end - start for _, start, end in excerpts) // (HEARD_EVERY_FRAMES * MOST_ROWS)))
+    for i, start, end in tqdm(excerpts, desc="learning", unit="piece"):
         seen, meant = windows(corpus["codes"][:, start:end], corpus["emotion"][start:end].astype(np.float32))
         heard = corpus["heard"][start // HEARD_EVERY_FRAMES:end // HEARD_EVERY_FRAMES]
-        music = np.flatnonzero(~np.isnan(heard).any(1))[::SKIPPED_ROWS]
+        music = np.flatnonzero(~np.isnan(heard).any(1))[::step]
         for rows, values in ((inputs, seen), (drawn, meant), (targets, heard), (pieces, np.full(len(seen), i))):
             rows.append(values[music])
     inputs, targets, drawn, pieces = (np.concatenate(rows) for rows in (inputs, targets, drawn, pieces))
@@ -160,7 +163,8 @@ def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
     guessed, meant = {}, {}
     todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
-        guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
+        heard = corpus["heard"][pieces[i][0] // HEARD_EVERY_FRAMES:pieces[i][1] // HEARD_EVERY_FRAMES]
+        guessed[i], meant[i] = np.where(np.isnan(heard), learnt(seen), heard).astype(np.float32), smooth
     label = drawn.copy()
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)

@@ -73,7 +73,11 @@ class Trained(torch.nn.Module):
 
 
 def open_corpus(args: argparse.Namespace) -> Corpus | Shards:
-    return Shards(args.corpus) if args.corpus.is_dir() else Corpus(args.corpus, StaticTextEncoder(args.text), args.heard_share)
+    if not args.corpus.is_dir():
+        return Corpus(args.corpus, StaticTextEncoder(args.text), args.heard_share, args.words)
+    if args.words or args.heard_share:
+        raise ValueError("--words and --heard-share are for a corpus of scores; leave them out for shards of sound.")
+    return Shards(args.corpus)
 
 
 def initial(corpus: Corpus | Shards, args: argparse.Namespace) -> Decoder:
@@ -282,6 +286,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warmup", type=int, default=100, help="steps until the learning rate is reached")
     parser.add_argument("--lara", type=float, default=0.5, help="weight of the alignment loss; 0: cross-entropy alone")
     parser.add_argument("--heard-share", type=float, default=0.0, help="of the windows from what a listener has heard, 0 to 1; for a corpus of scores")
+    parser.add_argument("--words", action="store_true", help="the emotion as a word in the caption instead of a curve, the paper's baseline; for a corpus of scores")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=300, help="time between checkpoints")
     parser.add_argument("--log-steps", type=int, default=50, help="steps between lines of the log")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lara_core.affect import nearest_emotion
 from lara_core.text import TextEncoder
 from lara_core.weights import read_json
 
@@ -46,16 +47,17 @@ class _Windows:
 class Corpus(_Windows):
     """Windows of a corpus file. starts: frames where a window may begin; codec: what the model folder says of its codes.
 
-    heard_share: of the windows, that begin where a listener has heard the piece; ValueError where none has.
+    heard_share: of the windows, that begin where a listener has heard the piece; ValueError where none has. words: the emotion stands in
+    the caption, as the word nearest to the window's mean, and nowhere else: the baseline of the paper.
     """
 
-    def __init__(self, path: Path, text: TextEncoder, heard_share: float = 0.0):
+    def __init__(self, path: Path, text: TextEncoder, heard_share: float = 0.0, words: bool = False):
         with np.load(path) as data:
             self.codes = torch.from_numpy(data["codes"])  # [K,total]
             self.offsets, self.starts, self.emotion = data["offsets"], data["starts"], data["emotion"]
             self.captions, self.codec = json.loads(str(data["captions"])), json.loads(str(data["codec"]))
             self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
-        self.text, self.heard_share, self.heard_starts = text, heard_share, self.starts[:0]
+        self.text, self.heard_share, self.heard_starts, self.words = text, heard_share, self.starts[:0], words
         if self.features is not None:
             self.feature_width = self.features.shape[1]
             self.heard_starts = self.starts[~np.isnan(self.features[self.starts // HEARD_EVERY_FRAMES, 0])]
@@ -74,7 +76,10 @@ class Corpus(_Windows):
         features = None
         if self.features is not None:
             features = torch.from_numpy(self.features[np.arange(start, end) // HEARD_EVERY_FRAMES].astype(np.float32))
-        return self.codes[:, start:end], emotion, str(rng.choice(self.captions[piece])), features
+        caption = str(rng.choice(self.captions[piece]))
+        if self.words:
+            caption, emotion = f"{caption}, {nearest_emotion(*emotion.mean(0).tolist())[0]}", torch.full_like(emotion, torch.nan)
+        return self.codes[:, start:end], emotion, caption, features
 
     def _encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         return self.text.encode(texts)

@@ -26,6 +26,7 @@ from .plan import (SECONDS, TARGETS, TEXTS, WORDS_AND_TAKES, Question, System, m
 from .report import write
 from .run import measure_all
 
+STRENGTHS = ("text_strength", "emotion_strength")
 ARC_HOP_SECONDS = 1.0  # the predictor's windows where time matters
 
 
@@ -40,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--texts", nargs="+", default=TEXTS, metavar="TEXT", help=f"default: {', '.join(TEXTS)}")
     add("--seeds", type=int, default=1, metavar="N", help="pieces for each target and text")
     add("--candidates", type=int, default=4, metavar="N", help="tries for each segment of a system of words+takes (default 4)")
+    for name in STRENGTHS:
+        add("--" + name.replace("_", "-"), type=float, metavar="X", help="of all systems; without it the default of `lara generate`")
     add("--seconds", type=float, metavar="S", help="length of a piece; 30, for arcs 60")
     add("--fad-reference", type=Path, metavar="FOLDER", help="music to take the Frechet audio distance from")
     add("--predictor", metavar="FOLDER", help="another Emotion Predictor than the embedded one")
@@ -55,8 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, command: str, versions: dict, progress: Callable) -> str:
     """Run what add_arguments describes -> a sentence that says where the results are. Raises ValueError or OSError."""
     seconds = SECONDS[args.targets] if args.seconds is None else args.seconds
+    strengths = {name: value for name in STRENGTHS if (value := getattr(args, name)) is not None}
     question = Question(make_targets(args.targets, args.grid), args.texts, args.seeds, seconds, args.predictor,
-                        None if args.targets != "arcs" else ARC_HOP_SECONDS, args.device, args.soundfont, args.candidates)
+                        None if args.targets != "arcs" else ARC_HOP_SECONDS, args.device, args.soundfont, args.candidates, strengths)
     if args.write_manifest is not None:
         write_atomic(args.write_manifest, manifest_text(question).encode())
         return f"{args.write_manifest}: {sum(1 for _ in question.cells())} pieces to make"
@@ -71,7 +75,7 @@ def main(args: argparse.Namespace, command: str, versions: dict, progress: Calla
     args.output.mkdir(parents=True, exist_ok=True)
     measured = measure_all(pieces, args.output, args.jobs, args.ray, args.keep_audio, progress)
     facts = {"command": command, "targets": f"{args.targets}, {len(question.targets)}", "texts": ", ".join(question.texts),
-             "seeds": question.seeds, "seconds": seconds}
+             "seeds": question.seeds, "seconds": seconds} | strengths
     if any(system.kind == WORDS_AND_TAKES for system in systems):
         facts["candidates"] = args.candidates
     facts |= {f"system {system.name} {system.replicate}": described(system, args.soundfont) for system in systems}

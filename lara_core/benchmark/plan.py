@@ -10,7 +10,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +73,12 @@ class Job:
     device: str
     soundfont: str | None
     candidates: int = 0
+    strengths: dict[str, float] = field(default_factory=dict)  # of guidance, where they are not those of Sampling
 
     @functools.cached_property
     def key(self) -> str:
         parts = (FORMAT, self.made_by, self.prompt, self.curve and self.curve.to_json(), self.seconds, self.seed, self.hop_seconds, self.device)
-        return digest(json.dumps(parts + (self.candidates,) * bool(self.candidates)).encode())
+        return digest(json.dumps(parts + (self.candidates,) * bool(self.candidates) + (self.strengths,) * bool(self.strengths)).encode())
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,14 @@ class Question:
     device: str = "cpu"
     soundfont: str | None = None
     candidates: int = 4  # of a system of words+takes
+    strengths: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from ..codec import Request
+        from ..sampling import Sampling
         from ..text import check_prompt
 
-        Request(self.seconds)  # the length is one that a piece can have
+        Request(self.seconds), Sampling(**self.strengths)  # the length and the strengths are such as a piece can have
         for text in self.texts:
             if not check_prompt(text):
                 raise ValueError("a text is empty; say in words what to play")
@@ -194,7 +197,8 @@ def make_plan(question: Question, systems: Sequence[System], fad_reference: Path
 
     def job(made_by: Sequence[str], prompt="", curve=None, seed=0, model="", file="", candidates=0) -> Job:
         return Job((listener, *made_by), prompt, curve, 0.0 if file else question.seconds, seed, model, file, question.predictor,
-                   question.hop_seconds, "" if file else question.device, None if file else question.soundfont, candidates)
+                   question.hop_seconds, "" if file else question.device, None if file else question.soundfont, candidates,
+                   {} if file else question.strengths)
 
     pieces = []
     for system in systems:

@@ -86,7 +86,7 @@ def _on_ray(work: Callable, jobs: Sequence, address: str, workers: int, retries:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(_NO_RAY.format(address, error)) from error
     try:
-        there = ray.remote(num_cpus=1, max_retries=retries)(work)
+        there = ray.remote(num_cpus=1, max_retries=retries)(lambda job: work(job))  # Ray takes functions only, `work` may be a partial
         most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         yield from _in_flight(jobs, most, there.remote, lambda pending: ray.wait(pending, num_returns=1), ray.get)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:

@@ -31,7 +31,7 @@ def worker(model: str, seconds: float) -> dict:
     begun = time.perf_counter()
     from lara_core.affect import PRESETS
     from lara_core.audio import WavWriter
-    from lara_core.cli import limit_threads
+    from lara_core.options import limit_threads
     from lara_core.codec import Request
     from lara_core.pipeline import Lara
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lara_core.affect import Curve
 from lara_core.benchmark import machine
 from lara_core.codec import Request
-from lara_core.codec.score import ROLE_OF_LANE, ROLES, Score
+from lara_core.codec.score import ROLE_OF_LANE, Score
 from lara_core.pipeline import EMBEDDED, Lara
 from lara_core.score import DIMENSIONS, bootstrap
 

@@ -9,30 +9,18 @@ when all of them are whole.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import logging
-import os
 import shlex
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__
-from .choices import EMBEDDED, MAX_CANDIDATES, PRECISIONS
-from .piece import BESIDE, MAX_SEED, Piece, write_take
-
-PITCH_CLASSES = {"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8,
-                 "A": 9, "A#": 10, "Bb": 10, "B": 11}
-MAX_TAKES = 99
-SAMPLING_OPTIONS = ("text_strength", "emotion_strength", "temperature", "top_p", "top_k")
-FIXED_WHEN_REDONE = ("seconds", "tempo", "metre", "key", "seed")
-QUIET_SECONDS = {True: 2, False: 10}  # a terminal is told after 2 s, a log file less often
-
-log = logging.getLogger(__name__)
+from . import __version__, making
+from .choices import EMBEDDED
+from .options import add_emotion, asked_curve, device_of, limit_threads, pitch_class, progress, sentence, whole
 
 
 def run() -> int:
@@ -59,59 +47,12 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
-def sentence(error: Exception) -> str:
-    """What an error says, as one line that ends like a sentence."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename} cannot be used ({error.strerror})" if error.filename else error.strerror
-    return " ".join(text.split()).rstrip(".") + "."
-
-
 # ---- arguments -----------------------------------------------------------------------------------------------------
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         raise ValueError(f"{message}; see {self.prog} --help")
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text[:30]) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def _affect(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not -1 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1")
-    return value
-
-
-def _tempo(text: str) -> float | tuple[tuple[float, float], ...]:
-    try:
-        return float(text)
-    except ValueError:
-        from .daw import read_tempo
-    if not Path(text).suffix:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor a file with a tempo")
-    try:
-        return read_tempo(text)
-    except (ValueError, OSError) as error:
-        raise argparse.ArgumentTypeError(sentence(error)[:-1]) from error
-
-
-def _pitch_class(text: str) -> int:
-    name = text[:1].upper() + text[1:]
-    if name not in PITCH_CLASSES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(PITCH_CLASSES)}")
-    return PITCH_CLASSES[name]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function, passes_on=not sub.add_help)  # its own options, which its own parser knows
         return sub
 
-    _add_generate(command("generate", generate, "make a piece: WAV, MIDI, JSON and a picture"))
+    making.add_arguments(command("generate", making.generate, "make a piece: WAV, MIDI, JSON and a picture"))
     _add_score(command("score", score, "measure sound files, and how well they follow a curve"))
     sub = command("info", info, "say what a model is")
     sub.add_argument("model", nargs="?", help="name or folder; without it the embedded model")
@@ -139,248 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_emotion(sub: argparse.ArgumentParser, description: str) -> None:
-    group = sub.add_argument_group("emotion", description)
-    group.add_argument("--curve", type=Path, metavar="FILE.json", help="breakpoints with unit and interpolation")
-    group.add_argument("--preset", metavar="NAME", help="a ready curve, see `lara emotions`")
-    group.add_argument("--emotion", metavar="WORD", help="an emotion word, see `lara emotions`")
-    group.add_argument("--valence", type=_affect, metavar="V", help="-1 unpleasant to 1 pleasant; 0 if only arousal is given")
-    group.add_argument("--arousal", type=_affect, metavar="A", help="-1 calm to 1 intense; 0 if only valence is given")
-
-
 def _add_score(sub: argparse.ArgumentParser) -> None:
     add = sub.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
-    _add_emotion(sub, "what was asked for, one of these; without any the curve in the piece's own JSON, where it lies beside it")
+    add_emotion(sub, "what was asked for, one of these; without any the curve in the piece's own JSON, where it lies beside it")
     add("--tempo", type=float, metavar="BPM", help="for a curve in beats")
     add("--prompt", metavar="TEXT", help="what the text was, for titles and --clap; without it that of the piece's JSON")
     add("--clap", metavar="FOLDER|HUB/ID", help="also how well sound and text agree, by this CLAP model")
     add("--json", action="store_true", help="everything as JSON, on the standard output")
     add("--plot", type=Path, metavar="OUT.png", help="requested and measured over the waveform; OUT-NAME.png for several files")
     add("--report", type=Path, metavar="OUT.html", help="one page about all files, with their pictures in it")
-
-
-def _add_generate(sub: argparse.ArgumentParser) -> None:
-    number = {"type": float, "metavar": "X"}
-    add = sub.add_argument
-    add("--prompt", metavar="TEXT", help="what to play, in words")
-    add("--seconds", type=float, metavar="S", help="exact length")
-    add("-o", "--output", type=Path, required=True, metavar="OUT.wav", help="OUT.mid, OUT.json and OUT.png come beside it")
-    _add_emotion(sub, "one of these; without any the model chooses")
-    group = sub.add_argument_group("music")
-    group.add_argument("--tempo", type=_tempo, metavar="BPM|FILE",
-                       help="exact tempo in quarter notes a minute, or the tempo map of an .als, .mid or .rpp")
-    group.add_argument("--metre", help="4/4 (default), 3/4, 6/8, 2/4 or 5/4")
-    group.add_argument("--key", type=_pitch_class, metavar="C..B", help="tonic")
-    group.add_argument("--seed", type=_whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
-    group.add_argument("--takes", type=_whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
-    group.add_argument("--candidates", type=_whole(1, MAX_CANDIDATES), default=0, metavar="N",
-                       help="words+takes, for a MusicGen checkpoint, which has no emotion encoder: emotion words in the prompt, and for each segment "
-                            "the best of N tries by the predictor (not LARA)")
-    group.add_argument("--no-score", action="store_true", help="do not measure what was made")
-    group = sub.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`, or a hub id such as facebook/musicgen-small; without it the embedded model")
-    group.add_argument("--soundfont", type=Path, metavar="SF2")
-    group.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
-    group.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the decoder; int8 on the CPU, where it is quickest for large models")
-    for name in SAMPLING_OPTIONS[:-1]:
-        group.add_argument("--" + name.replace("_", "-"), **number)
-    group.add_argument("--top-k", type=int, metavar="K")
-    group = sub.add_argument_group("an earlier piece", "what is not given comes from its JSON")
-    group.add_argument("--redo", type=Path, metavar="PIECE.json", help="make this piece again")
-    group.add_argument("--from-segment", type=_whole(0, 10 ** 6), metavar="I", help="keep the segments before I as they are")
-    group.add_argument("--segment-seed", type=_whole(0, MAX_SEED), metavar="N", help="another seed for segment I")
-
-
-# ---- generate: what is wanted --------------------------------------------------------------------------------------
-
-
-def asked_curve(args: argparse.Namespace) -> "Curve | None":
-    """The curve that the options ask for, None if none does. Raises ValueError where they contradict each other."""
-    from .affect import PRESETS, Curve, emotion
-
-    point = None if args.valence is None and args.arousal is None else (args.valence or 0.0, args.arousal or 0.0)
-    ways = {"--curve": args.curve, "--preset": args.preset, "--emotion": args.emotion, "--valence/--arousal": point}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} were given together; the emotion comes from one of them")
-    if args.curve is not None:
-        return Curve.load(args.curve)
-    if args.preset is not None:
-        if args.preset not in PRESETS:
-            raise ValueError(f"the preset {args.preset[:60]!r} is not known; use one of {', '.join(PRESETS)}")
-        return PRESETS[args.preset]
-    if args.emotion is not None:
-        return Curve.constant(*emotion(args.emotion))
-    return None if point is None else Curve.constant(*point)
-
-
-def asked_request(args: argparse.Namespace, earlier: Piece | None) -> "Request":
-    from .codec import Request
-    from .codec.score import METRES
-
-    if args.metre is not None and args.metre not in METRES:
-        raise ValueError(f"the metre is {args.metre[:60]!r}; use one of {', '.join(METRES)}")
-    wanted = {"seconds": args.seconds, "tempo": args.tempo, "metre": args.metre, "tonic": args.key, "seed": args.seed}
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    if earlier is not None:
-        return dataclasses.replace(earlier.request, **wanted)
-    return Request(**({"seed": time.time_ns() % 2 ** 31} | wanted))  # nobody asked for a seed: a new piece every time
-
-
-def asked_sampling(args: argparse.Namespace, earlier: Piece | None) -> "Sampling":
-    from .sampling import Sampling
-
-    wanted = {} if earlier is None else dict(earlier.sampling)
-    wanted |= {name: getattr(args, name) for name in SAMPLING_OPTIONS if getattr(args, name) is not None}
-    try:
-        return Sampling(**wanted)
-    except TypeError as error:  # only a record can hold other names, or words for numbers
-        raise ValueError(f"the sampling in {args.redo} cannot be read ({error}); give the .json file as it was written") from error
-
-
-def check_redo(args: argparse.Namespace, earlier: Piece | None) -> None:
-    """Raise ValueError unless the options fit what is made: a new piece, an earlier one, or an earlier one from a segment on."""
-    if earlier is None:
-        for name in ("prompt", "seconds"):
-            if getattr(args, name) is None:
-                raise ValueError(f"--{name} is missing; give --prompt TEXT and --seconds S, or an earlier piece with --redo")
-        if args.from_segment is not None or args.segment_seed is not None:
-            raise ValueError("--from-segment and --segment-seed need an earlier piece; give its JSON with --redo")
-        return
-    start = args.from_segment or 0
-    if start >= len(earlier.segments):
-        raise ValueError(f"--from-segment is {start}; {args.redo} has segments 0 to {len(earlier.segments) - 1}")
-    changed = [name for name in FIXED_WHEN_REDONE if getattr(args, name) is not None]
-    if start and changed:
-        advice = "use --segment-seed" if changed == ["seed"] else "leave it out, or make the whole piece anew"
-        raise ValueError(f"--{changed[0]} would change the segments that --from-segment {start} keeps; {advice}")
-
-
-def output_files(args: argparse.Namespace) -> list[Path]:
-    """The WAV of every take; raises ValueError where one, or a file beside it, could not be written."""
-    from .audio import check_output_path
-
-    wav = check_output_path(args.output)
-    takes = [wav] if args.takes == 1 else [wav.with_name(f"{wav.stem}-{n}{wav.suffix}") for n in range(1, args.takes + 1)]
-    for take in takes:
-        for path in (take, *(take.with_suffix(suffix) for suffix in BESIDE)):
-            check_output_path(path, (".wav", *BESIDE))
-            if args.curve is not None and path.resolve() == args.curve.resolve():
-                raise ValueError(f"the output {path} would replace the curve that is read; choose another name")
-    return takes
-
-
-def seeds_of_take(number: int, args: argparse.Namespace, request: "Request", earlier: Piece | None) -> tuple["Request", dict[int, int]]:
-    """Take number 0, 1, ... -> its request, and the seeds of single segments.
-
-    A new piece counts its seed up. An earlier one keeps the seed of every segment, and counts up that of the first segment
-    that is made again.
-    """
-    if earlier is None or args.seed is not None:
-        seeds = {} if args.segment_seed is None else {0: args.segment_seed}
-        return dataclasses.replace(request, seed=request.seed + number), seeds
-    start = args.from_segment or 0
-    seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)}  # of those that are kept too, for the record
-    first = seeds[start] if args.segment_seed is None else args.segment_seed
-    return request, seeds | {start: first + number}
-
-
-# ---- generate: how it is made --------------------------------------------------------------------------------------
-
-
-def generate(args: argparse.Namespace) -> None:
-    outputs = output_files(args)
-    earlier = None if args.redo is None else Piece.read(args.redo)
-    check_redo(args, earlier)
-    curve, request, prompt = asked_curve(args), asked_request(args, earlier), args.prompt
-    if prompt is not None and not prompt.strip():
-        raise ValueError("the prompt is empty; say in words what to play")
-    if earlier is not None:
-        curve = earlier.curve if curve is None else curve
-        prompt = earlier.prompt if prompt is None else prompt
-    if args.candidates and curve is None:
-        raise ValueError("--candidates needs an emotion to choose by; give one with --curve, --preset, --emotion, --valence or --arousal")
-
-    limit_threads()
-    import torch
-
-    from . import report
-    from .pipeline import Lara, find_model
-    from .take import unpack_codes
-    from .text import check_prompt
-
-    sampling, prompt = asked_sampling(args, earlier), check_prompt(prompt)
-    kept = [unpack_codes(segment["codes"]) for segment in earlier.segments[:args.from_segment or 0]] if earlier else []
-    model = find_model(args.model or (earlier.model["name"] if earlier else EMBEDDED))
-    lara = Lara.load(model, device_of(args.device), args.soundfont, dtype=getattr(torch, args.precision))
-    if earlier is not None:
-        _check_same(lara, earlier, kept)
-
-    scores = []
-    requests, seeds = zip(*(seeds_of_take(number, args, request, earlier) for number in range(len(outputs))))
-    together, sampling_seconds = [], 0.0
-    if len(outputs) > 1 and lara.has_steady_segments and not args.candidates:
-        with progress(requests[0].seconds, f"{len(outputs)} takes") as show:
-            started = time.perf_counter()
-            together = lara.takes(prompt, curve, requests, sampling, kept, seeds, show)
-            sampling_seconds = (time.perf_counter() - started) / len(outputs)
-    for number, (wav, own_request) in enumerate(zip(outputs, requests)):
-        with progress(own_request.seconds, wav.name) as show:
-            started = time.perf_counter()
-            take = together[number] if together else lara.stream(prompt, curve, own_request, sampling, kept, seeds[number], show,
-                                                                 candidates=args.candidates)
-            scores.append((wav.name, write_take(take, wav, scored=not args.no_score)))
-            took = time.perf_counter() - started + sampling_seconds
-        heard = scores[-1][1]
-        print(f"{wav}: {own_request.seconds:g} s, seed {own_request.seed}, {own_request.seconds / took:.1f} x real time"
-              + (f", score {heard.adherence:.2f}" if heard is not None and heard.evaluation is not None else ""))
-    if not args.no_score and len(outputs) > 1:
-        print(report.ranking(scores))
-
-
-def limit_threads() -> None:
-    """One thread for each operation of torch, unless OMP_NUM_THREADS asks for more: at these sizes more are slower."""
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-
-
-def device_of(name: str) -> str:
-    import torch
-
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ValueError("--device is cuda, but torch finds no CUDA device here; use cpu or auto")
-    return ("cuda" if available else "cpu") if name == "auto" else name
-
-
-def _check_same(lara, earlier: Piece, kept) -> None:
-    """Refuse kept codes that the model cannot read; warn where the rest will differ from the earlier piece."""
-    for index, codes in enumerate(kept):
-        if codes.shape[0] != lara.codec.n_codebooks or codes.max() >= lara.codec.codebook_size:
-            raise ValueError(f"segment {index} of the earlier piece has {codes.shape[0]} codebooks and codes up to {codes.max()}; the "
-                             f"model {lara.name} has {lara.codec.n_codebooks} and codes below {lara.codec.codebook_size}: choose "
-                             "the model that made it")
-    if earlier.model["digest"] != lara.digest:
-        log.warning("the piece was made with other weights (%s, %s); what is made anew will differ.", earlier.model["name"], earlier.model["digest"])
-    font = getattr(lara.codec, "soundfont", None)
-    if earlier.soundfont is not None and font is not None and earlier.soundfont.get("digest") != font.digest:
-        log.warning("the piece was made with the SoundFont %s; it will sound different with %s.", earlier.soundfont.get("name"), font.name)
-
-
-@contextlib.contextmanager
-def progress(seconds: float, name: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr for what takes longer than a moment; give the function a share from 0 to 1."""
-    from tqdm import tqdm
-
-    terminal = sys.stderr.isatty()
-    wait = QUIET_SECONDS[terminal]
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of music [{elapsed}<{remaining}]"
-    with tqdm(total=seconds, desc=name, delay=wait, mininterval=0.1 if terminal else wait, bar_format=layout, file=sys.stderr) as bar:
-        yield lambda share: bar.update(max(share * seconds - bar.n, 0))
-        bar.update(seconds - bar.n)
 
 
 # ---- score ---------------------------------------------------------------------------------------------------------
@@ -513,7 +222,7 @@ def live(args: argparse.Namespace) -> None:
     from .osc import command
 
     parser = _Parser(prog="lara live", allow_abbrev=False, description=command.__doc__.split("\n")[0])
-    command.add_arguments(parser, _pitch_class, _whole(0, 2 ** 31 - 1))
+    command.add_arguments(parser, pitch_class, whole(0, 2 ** 31 - 1))
     options = parser.parse_args(args.rest)
     if not options.record_only:
         limit_threads()

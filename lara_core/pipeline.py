@@ -5,7 +5,6 @@ Every face (ComfyUI nodes, DAW bridge, command line) calls this and nothing belo
 """
 
 import functools
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence

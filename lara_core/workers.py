@@ -3,7 +3,6 @@
 A worker is one thread of one process; whoever makes the jobs decides what happens to their results.
 """
 
-import contextlib
 import multiprocessing
 import os
 import re

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lara_core import cli, pipeline, take
+from lara_core import cli, making, options, pipeline, take
 from lara_core.affect import EMOTIONS, PRESETS, Curve
 from lara_core.cli import main
 from lara_core.codec.score import LANE
@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_files_and_takes_count_it_up(piece, tmp_pat
 def takes(monkeypatch) -> list:
     """The takes that would be made; nothing is."""
     begun = []
-    monkeypatch.setattr(cli, "write_take", lambda take, wav, scored: begun.append(take))
+    monkeypatch.setattr(making, "write_take", lambda take, wav, scored: begun.append(take))
     return begun
 
 
@@ -571,11 +571,11 @@ print(sorted({"torch._dynamo", "sympy", "transformers", "matplotlib", "pretty_mi
 
 
 def test_the_bar_shows_after_a_while_and_ends_full(monkeypatch, capsys):
-    with cli.progress(60, "quick.wav") as show:
+    with options.progress(60, "quick.wav") as show:
         show(0.5)
     assert capsys.readouterr().err == "", "what takes a moment needs no bar"
-    monkeypatch.setattr(cli, "QUIET_SECONDS", {True: 0, False: 0})
-    with cli.progress(60, "long.wav") as show:
+    monkeypatch.setattr(options, "QUIET_SECONDS", {True: 0, False: 0})
+    with options.progress(60, "long.wav") as show:
         show(0.5)
         show(0.4)
     told = capsys.readouterr().err

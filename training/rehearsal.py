@@ -44,7 +44,7 @@ def rehearsed(job: tuple[str, int]) -> Played:
     curve = Curve(tuple((t, v, a) for t, (v, a) in zip(np.linspace(0, 1, KNOTS).tolist(), points.tolist())), "normalized")
     request = Request(float(rng.uniform(*SECONDS)), tonic=int(rng.integers(12)), seed=seed)
     segments = [segment for segment, _ in lara.stream(words[0], curve, request).written()]
-    return Played(np.concatenate([s.codes for s in segments], 1), np.concatenate([s.emotion for s in segments]), words, style.name)
+    return Played(np.concatenate([s.codes for s in segments], 1).astype(np.uint8), np.concatenate([s.emotion for s in segments]), words, style.name)
 
 
 def main():

@@ -1,7 +1,8 @@
 """A small EnCodec from scratch, for the reduced copy of the audio path (training/reduced.py): sounds go in, an EncodecModel comes out.
 
-Encoder, residual vector quantisation and decoder are trained together by the L1 of waves and of log-magnitude spectra at four
-resolutions, codebooks as running means (van den Oord et al. 2017, appendix A.1; Defossez et al. 2022, arXiv 2210.13438). There
+Encoder and decoder are trained by the L1 of waves and of log-magnitude spectra at four resolutions; first alone, for an encoder that has
+learnt nothing yet is drawn to a few entries and stays there, then with residual vector quantisation between them, whose codebooks begin
+as k-means and go on as running means (van den Oord et al. 2017, appendix A.1; Defossez et al. 2022, arXiv 2210.13438). There
 is no adversary, which is what makes EnCodec's sound crisp and what takes GPU-days: expect the melody and the loudness, dulled.
 """
 
@@ -13,7 +14,9 @@ from tqdm import tqdm
 from transformers import EncodecConfig, EncodecModel
 
 SPECTRA = (128, 256, 512, 1024)  # samples a window
-DECAY, COMMITMENT = 0.9, 0.25  # the encoder moves fast in a short training, so the means have to follow
+DECAY, COMMITMENT = 0.95, 0.1  # commitment: of the encoder's own variance
+ALONE = 0.35  # of the steps, without the quantiser
+LLOYD_STEPS, GATHERED = 10, 4096  # of k-means, on so many frames
 
 
 def small_encodec(sample_rate_hz: int = 8_000, n_filters: int = 8, width: int = 64, codebook_size: int = 256, n_codebooks: int = 4) -> EncodecModel:
@@ -36,11 +39,22 @@ def spectral_loss(x: Tensor, y: Tensor) -> Tensor:
 
 
 class Quantiser:
-    """The codebooks of an EncodecModel while they are trained: nearest entries, and running means of what they stood for."""
+    """The codebooks of an EncodecModel while they are trained: nearest entries, and running means of what they stood for.
 
-    def __init__(self, model: EncodecModel, generator: torch.Generator):
-        self.books = [layer.codebook for layer in model.quantizer.layers]
-        self.counts, self.generator, self.begun = [torch.ones(len(book.embed)) for book in self.books], generator, False
+    frames [N,D]: what the encoder gives when the quantiser comes in; the codebooks begin as k-means of them and of what is left of them.
+    """
+
+    def __init__(self, model: EncodecModel, frames: Tensor, generator: torch.Generator):
+        self.books, self.generator = [layer.codebook for layer in model.quantizer.layers], generator
+        self.counts = [torch.ones(len(book.embed)) for book in self.books]
+        self.spread = float(frames.var())
+        rest = frames
+        for book, counts in zip(self.books, self.counts):
+            book.embed.copy_(self._drawn(rest, len(book.embed)))
+            for _ in range(LLOYD_STEPS):
+                self._move(book, counts, rest, self._nearest(book, rest), 0.0)
+            counts.fill_(1.0)
+            rest = rest - book.embed[self._nearest(book, rest)]
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z [B,D,F] -> quantised, with the gradient of z, and the commitment loss."""
@@ -48,42 +62,48 @@ class Quantiser:
         rest, total, commitment = flat, torch.zeros_like(flat), 0.0
         for book, counts in zip(self.books, self.counts):
             x = rest.detach()
-            if not self.begun:
-                book.embed.copy_(self._drawn(x, len(book.embed)))
-            index = torch.cdist(x, book.embed).argmin(1)
+            index = self._nearest(book, x)
             entry = book.embed[index]
             commitment = commitment + (rest - entry).square().mean()
-            self._move(book, counts, x, index)
+            self._move(book, counts, x, index, DECAY)
             total, rest = total + entry, rest - entry
-        self.begun = True
         straight = flat + (total - flat).detach()
-        return straight.view(z.shape[0], z.shape[2], -1).transpose(1, 2), commitment / len(self.books)
+        return straight.view(z.shape[0], z.shape[2], -1).transpose(1, 2), commitment / (len(self.books) * self.spread)
 
     def _drawn(self, x: Tensor, n: int) -> Tensor:
         return x[torch.randint(len(x), (n,), generator=self.generator)]
 
-    def _move(self, book, counts: Tensor, x: Tensor, index: Tensor) -> None:
+    def _nearest(self, book, x: Tensor) -> Tensor:
+        return torch.cdist(x, book.embed).argmin(1)
+
+    def _move(self, book, counts: Tensor, x: Tensor, index: Tensor, decay: float) -> None:
+        """Entries become means: of the past by `decay`, of what they stand for now by the rest; unused ones become some of x."""
         now = torch.bincount(index, minlength=len(counts)).float()
         sums = torch.zeros_like(book.embed).index_add_(0, index, x)
-        means = book.embed * counts[:, None] * DECAY + sums * (1 - DECAY)
-        counts.mul_(DECAY).add_(now, alpha=1 - DECAY)
+        means = book.embed * counts[:, None] * decay + sums * (1 - decay)
+        counts.mul_(decay).add_(now, alpha=1 - decay)
         book.embed.copy_(means / counts[:, None].clamp_min(1e-6))
-        unused = counts < 0.2
+        unused = counts < 0.03
         if unused.any():
             book.embed[unused], counts[unused] = self._drawn(x, int(unused.sum())), 0.5
 
 
-def train_codec(model: EncodecModel, sounds: np.ndarray, steps: int, batch: int = 8, lr: float = 1e-3, seed: int = 0) -> list[float]:
+def train_codec(model: EncodecModel, sounds: np.ndarray, steps: int, batch: int = 8, lr: float = 2e-3, seed: int = 0) -> list[float]:
     """sounds [N,T] at the model's rate; crops of 1 s -> the spectral loss of every step. The model is changed in place."""
     generator = torch.Generator().manual_seed(seed)
-    quantise, crop = Quantiser(model, generator), model.config.sampling_rate
+    quantise, gathered, alone, crop = None, [], round(ALONE * steps), model.config.sampling_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99))
     losses = []
     model.train()
     for step in (bar := tqdm(range(steps), desc="codec", unit="step")):
         rows, starts = (torch.randint(high, (batch,), generator=generator).tolist() for high in (len(sounds), sounds.shape[1] - crop))
         x = torch.stack([torch.from_numpy(sounds[row, start:start + crop]) for row, start in zip(rows, starts)])[:, None]  # [B,1,T]
-        z, commitment = quantise(model.encoder(x))
+        z, commitment = model.encoder(x), 0.0
+        if step < alone:
+            gathered = [*gathered, z.detach().transpose(1, 2).flatten(0, 1)][-GATHERED // (batch * z.shape[2]):]
+        else:
+            quantise = quantise or Quantiser(model, torch.cat(gathered), generator)
+            z, commitment = quantise(z)
         y = model.decoder(z)[..., :crop]
         spectral = spectral_loss(x[:, 0], y[:, 0])
         loss = spectral + 0.3 * F.l1_loss(y, x) / (x.abs().mean() + 1e-3) + COMMITMENT * commitment

@@ -45,7 +45,8 @@ class _Windows:
 
 
 class Corpus(_Windows):
-    """Windows of a corpus file. starts: frames where a window may begin; codec: what the model folder says of its codes.
+    """Windows of a corpus file. starts: frames where a window may begin; codec: what the model folder says of its codes. Features are
+    standardised over the corpus.
 
     heard_share: of the windows, that begin where a listener has heard the piece; ValueError where none has. words: the emotion stands in
     the caption, as the word nearest to the window's mean, and nowhere else: the baseline of the paper.
@@ -61,6 +62,9 @@ class Corpus(_Windows):
         if self.features is not None:
             self.feature_width = self.features.shape[1]
             self.heard_starts = self.starts[~np.isnan(self.features[self.starts // HEARD_EVERY_FRAMES, 0])]
+            known = ~np.isnan(self.features[:, 0])
+            values = self.features[known].astype(np.float32)
+            self.features[known] = (values - values.mean(0)) / (values.std(0) + 1e-6)
         if heard_share and not len(self.heard_starts):
             raise ValueError(f"No listener has heard {path}, so --heard-share cannot be {heard_share:g}; run training.features on it first.")
 

@@ -1,8 +1,8 @@
 """A small EnCodec from scratch, for the reduced copy of the audio path (training/reduced.py): sounds go in, an EncodecModel comes out.
 
-Encoder and decoder are trained by the L1 of waves and of log-magnitude spectra at four resolutions; first alone, for an encoder that has
-learnt nothing yet is drawn to a few entries and stays there, then with residual vector quantisation between them, whose codebooks begin
-as k-means and go on as running means (van den Oord et al. 2017, appendix A.1; Defossez et al. 2022, arXiv 2210.13438). There
+The encoder begins with weights that the data have scaled (Salimans & Kingma 2016, arXiv 1602.07868, section 3): else it says nearly the
+same of every sound for thousands of steps. It and the decoder are trained by the L1 of waves and of log-magnitude spectra at four
+resolutions; first alone, then with residual vector quantisation between them, whose codebooks begin as k-means and go on as running means (van den Oord et al. 2017, appendix A.1; Defossez et al. 2022, arXiv 2210.13438). There
 is no adversary, which is what makes EnCodec's sound crisp and what takes GPU-days: expect the melody and the loudness, dulled.
 """
 
@@ -36,6 +36,21 @@ def spectral_loss(x: Tensor, y: Tensor) -> Tensor:
         a, b = (torch.stft(w, size, size // 4, window=window, return_complex=True).abs() for w in (x, y))
         total = total + (torch.log10(a + 1e-2) - torch.log10(b + 1e-2)).abs().mean() + 0.3 * (a - b).abs().mean() / (a.mean() + 1e-3)
     return total / len(SPECTRA)
+
+
+def scaled_by_data(encoder: torch.nn.Module, x: Tensor) -> None:
+    """Set gain and bias of every weight-normalised convolution so that its outputs for the waves x [B,1,T] have mean 0 and variance 1."""
+    def scale(convolution, _inputs, output):
+        mean, deviation = output.mean((0, 2)), output.std((0, 2)) + 1e-4
+        convolution.parametrizations.weight.original0.data.div_(deviation[:, None, None])
+        convolution.bias.data.sub_(mean).div_(deviation)
+        return (output - mean[:, None]) / deviation[:, None]
+
+    hooks = [module.register_forward_hook(scale) for module in encoder.modules() if isinstance(module, torch.nn.Conv1d)]
+    with torch.no_grad():
+        encoder(x)
+    for hook in hooks:
+        hook.remove()
 
 
 class Quantiser:
@@ -88,16 +103,21 @@ class Quantiser:
             book.embed[unused], counts[unused] = self._drawn(x, int(unused.sum())), 0.5
 
 
-def train_codec(model: EncodecModel, sounds: np.ndarray, steps: int, batch: int = 8, lr: float = 2e-3, seed: int = 0) -> list[float]:
+def train_codec(model: EncodecModel, sounds: np.ndarray, steps: int, batch: int = 8, lr: float = 1e-3, seed: int = 0) -> list[float]:
     """sounds [N,T] at the model's rate; crops of 1 s -> the spectral loss of every step. The model is changed in place."""
     generator = torch.Generator().manual_seed(seed)
     quantise, gathered, alone, crop = None, [], round(ALONE * steps), model.config.sampling_rate
+
+    def crops() -> Tensor:  # [B,1,T]
+        rows, starts = (torch.randint(high, (batch,), generator=generator).tolist() for high in (len(sounds), sounds.shape[1] - crop))
+        return torch.stack([torch.from_numpy(sounds[row, start:start + crop]) for row, start in zip(rows, starts)])[:, None]
+
+    scaled_by_data(model.encoder, crops())
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99))
     losses = []
     model.train()
     for step in (bar := tqdm(range(steps), desc="codec", unit="step")):
-        rows, starts = (torch.randint(high, (batch,), generator=generator).tolist() for high in (len(sounds), sounds.shape[1] - crop))
-        x = torch.stack([torch.from_numpy(sounds[row, start:start + crop]) for row, start in zip(rows, starts)])[:, None]  # [B,1,T]
+        x = crops()
         z, commitment = model.encoder(x), 0.0
         if step < alone:
             gathered = [*gathered, z.detach().transpose(1, 2).flatten(0, 1)][-GATHERED // (batch * z.shape[2]):]

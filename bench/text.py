@@ -61,6 +61,7 @@ def make(lara: Lara, text: str, point: tuple[float, float], seconds: float, seed
     else:
         for _ in take.written():
             pass
+        take.session.finish()  # closes the last notes
     return Made(text, point, ensemble(take.session.piece), heard)
 
 

@@ -234,6 +234,14 @@ def test_a_model_rehearses_what_it_was_asked_for():
     assert len(corpus["offsets"]) == 3 and len(s.decode(corpus["codes"][:, :corpus["offsets"][1]]).bars) >= 5
 
 
+def test_tensorboard_shows_what_the_log_says(corpus_file, tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="TENSORBOARD IS NOT INSTALLED: its files are not tested")
+    log = run(corpus_file, tmp_path / "model", 8)
+    seen = reader.EventAccumulator(str(tmp_path / "model.tensorboard"))
+    seen.Reload()
+    assert [(event.step, round(event.value, 3)) for event in seen.Scalars("nats")] == [(row["step"], round(row["nats"], 3)) for row in log]
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):
     from training import train
     run(corpus_file, tmp_path / "whole", 8)

@@ -131,8 +131,9 @@ def within(kinds: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[float]:
     return [float(np.corrcoef(a[:, d], b[:, d])[0, 1]) for d in (0, 1)]
 
 
-def learn(corpus: dict, kinds: np.ndarray) -> KernelRidge:
-    """Notes -> heard emotion, from the stretches that were heard; prints r over held-out pieces."""
+def learn(corpus: dict, kinds: np.ndarray) -> tuple[KernelRidge, np.ndarray]:
+    """Notes -> heard emotion, from the stretches that were heard, and how many times further [2] what is heard spreads within a style than
+    what is predicted of pieces it has not learnt from; prints r over those."""
     inputs, targets, drawn, pieces = [], [], [], []
     excerpts = heard_in(corpus)
     step = max(SKIPPED_ROWS, -(-sum(end - start for _, start, end in excerpts) // (HEARD_EVERY_FRAMES * MOST_ROWS)))
@@ -146,10 +147,13 @@ def learn(corpus: dict, kinds: np.ndarray) -> KernelRidge:
     fold = pieces % FOLDS
     guessed = np.concatenate([KernelRidge(inputs[fold != f], targets[fold != f])(inputs[fold == f]) for f in range(FOLDS)])
     order = np.concatenate([np.flatnonzero(fold == f) for f in range(FOLDS)])
+    order_kinds = kinds[pieces[order]]
     for what, value in (("notes", guessed), ("drawn curve", drawn[order])):
-        r = within(kinds[pieces[order]], value, targets[order])
+        r = within(order_kinds, value, targets[order])
         print(f"r with heard within a style, {len(np.unique(pieces))} pieces: {what} valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    return KernelRidge(inputs, targets)
+    spread = [sum((x[order_kinds == kind] - x[order_kinds == kind].mean(0)).var(0) * (order_kinds == kind).mean() for kind in np.unique(kinds)
+                  if (order_kinds == kind).any()) for x in (targets[order], guessed)]
+    return KernelRidge(inputs, targets), np.sqrt(spread[0] / spread[1])
 
 
 def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
@@ -158,17 +162,18 @@ def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
         raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first.")
     offsets, drawn = corpus["offsets"], corpus["emotion"].astype(np.float32)
     kinds = np.array(json.loads(str(corpus["kinds"])))
-    learnt = learn(corpus, kinds)
+    learnt, wider = learn(corpus, kinds)
     pieces = list(zip(offsets, offsets[1:]))
     guessed, meant = {}, {}
     todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
-        heard = corpus["heard"][pieces[i][0] // HEARD_EVERY_FRAMES:pieces[i][1] // HEARD_EVERY_FRAMES]
-        guessed[i], meant[i] = np.where(np.isnan(heard), learnt(seen), heard).astype(np.float32), smooth
+        guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
     label = drawn.copy()
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
         heard, smooth = (np.concatenate([x[i] for i in own]) for x in (guessed, meant))
+        known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in (pieces[i] for i in own)])
+        heard = np.where(np.isnan(known), heard.mean(0) + wider * (heard - heard.mean(0)), known)
         frames = np.concatenate([np.arange(*pieces[i]) for i in own])
         heard = (heard - heard.mean(0)) / heard.std(0) * smooth.std(0) + smooth.mean(0)
         mixed = drawn[frames] + share * np.repeat(heard - smooth, HEARD_EVERY_FRAMES, 0)

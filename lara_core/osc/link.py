@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from .receiver import Receiver
 
 JOIN_SECONDS = 3.0  # a session that exists is found in about one
+LATE_BEATS = 0.25  # a start may be noticed so long after its bar line
 TEMPO_STEP_BPM = 0.005  # Link counts microseconds a beat, so a tempo comes back a little off
 
 
@@ -16,9 +17,9 @@ TEMPO_STEP_BPM = 0.005  # Link counts microseconds a beat, so a tempo comes back
 def linked(receiver: Receiver, beats_per_bar: int = 4) -> Iterator[int]:
     """Be a member of the Link session meanwhile -> how many others are in it after JOIN_SECONDS at most.
 
-    The tempo is the session's, always. While the transport plays, beats are the session's, counted from the bar line before its
-    start: Link has bars in common and no place in a song. Start and stop are followed where its members share them.
-    Raises ValueError without the package aalink.
+    The tempo is the session's. While the transport plays, beats are the session's, counted from the bar line at which it started: Link
+    has bars in common and no place in a song. Start and stop are followed where its members share them; where the last of the others
+    leaves, the transport stands. Raises ValueError without the package aalink.
     """
     try:
         import aalink
@@ -51,19 +52,30 @@ class _Follower:
 
     def __init__(self, link, receiver: Receiver, beats_per_bar: int):
         self.link, self.receiver, self.beats_per_bar = link, receiver, beats_per_bar
-        self.tempo_bpm, self.playing, self.first_beat = -1.0, False, None
+        self.playing, self.others = False, link.num_peers
+        self.starts_at, self.first_beat = None, None  # Link's beats: the bar line at which the music is to start, and beat 0 of what plays
 
     def __call__(self, now: float) -> None:
-        tempo, playing, beat = self.link.tempo, self.link.playing, self.link.beat
-        if abs(tempo - self.tempo_bpm) > TEMPO_STEP_BPM:
-            self.tempo_bpm = tempo
-            self.receiver.hear("tempo", (round(tempo, 2),), now)
-        if playing != self.playing:
-            self.playing = playing
-            self.receiver.hear("play", (playing,), now)
-        if not self.receiver.transport.playing:
+        link, transport, hear = self.link, self.receiver.transport, self.receiver.hear
+        beat, playing, others = link.beat, link.playing, link.num_peers
+        if abs(link.tempo - transport.tempo_bpm) > TEMPO_STEP_BPM:
+            hear("tempo", (round(link.tempo, 2),), now)
+        if playing and not self.playing:  # told before the bar line at which the music starts, or just after it
+            self.starts_at = math.ceil((beat - LATE_BEATS) / self.beats_per_bar) * self.beats_per_bar
+        elif self.playing and not playing:
+            self.starts_at = None
+            hear("play", (False,), now)
+        if self.others and not others and transport.playing:
+            self.starts_at = None
+            hear("play", (False,), now)
+            self.receiver.complain("Everybody else has left the Link session; what was recorded until then is kept.")
+        self.playing, self.others = playing, others
+        if self.starts_at is not None and beat >= self.starts_at:
+            self.first_beat, self.starts_at = self.starts_at, None
+            hear("play", (True,), now)
+        if not transport.playing:
             self.first_beat = None
             return
-        if self.first_beat is None:
+        if self.first_beat is None or beat < self.first_beat:  # OSC has started it, or Link has moved its beats
             self.first_beat = math.floor(beat / self.beats_per_bar) * self.beats_per_bar
-        self.receiver.hear("position", (beat - self.first_beat,), now)
+        hear("position", (beat - self.first_beat,), now)

@@ -182,10 +182,12 @@ class Receiver:
                 self._check_rivals(sender, now)
 
     def hear(self, name: str, values: tuple, now: float) -> None:
-        """What comes by another way than OSC, as its message in protocol.INCOMING would."""
+        """What comes by another way than OSC, as its message in protocol.INCOMING would; a value out of its range is told, and raises nothing."""
         with self._handling:
-            self.last_heard_seconds = now
-            self._apply(name, values, now)
+            try:
+                self._apply(name, INCOMING[name].read(values), now)
+            except OscError as error:
+                self.complain(str(error))
 
     def _dispatch(self, address: str, arguments: tuple, now: float) -> None:
         handlers = self._handlers.get(address)
@@ -285,7 +287,10 @@ class Receiver:
                 counted, since = self.received, now
             self._echo()
             for ticker in self.tickers:
-                ticker(self.clock())
+                try:
+                    ticker(self.clock())
+                except (ValueError, OSError) as error:  # the others go on
+                    self.complain(str(error))
 
     def _echo(self) -> None:
         """What is in force, where it has changed; and to a mapped control where something else has moved its value."""

@@ -1,6 +1,6 @@
 """MusicGen on the CPU against transformers' own `generate`, with the same random weights in musicgen-small's configuration.
 
-    python -m bench.musicgen [--columns 125 250 | 125 250 750 1500] [--steps 6] [--takes 4]
+    python -m bench.musicgen [--columns 125 250 | 125 250 750 1500] [--steps 12] [--takes 4]
 
 All sides take turns of a few steps in one process on one thread, so what else the machine does falls on all of them alike; and times are
 CPU time of the thread, without the time it waits for a core. A turn's first step finds another side's weights in the processor's caches, as
@@ -164,6 +164,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=SMALL["num_hidden_layers"])
     parser.add_argument("--takes", type=int, default=4)
     args = parser.parse_args()
+    if args.steps < 2:
+        parser.error("--steps has to be 2 or more: the first step of a turn is not counted.")
     torch.set_num_threads(1)
     model = make_reference(args.layers)
     source = model.config.to_dict(), model.state_dict()

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lara_core.affect import Curve
 from lara_core.benchmark import machine
+from lara_core.benchmark.plan import piece_seed
 from lara_core.codec import Request
 from lara_core.codec.score import ROLE_OF_LANE, Score
 from lara_core.pipeline import EMBEDDED, Lara
@@ -76,11 +77,11 @@ def named_share(pieces: list[Made]) -> dict[str, float]:
 
 
 def agreements(pieces: list[Made]) -> tuple[dict[str, float], dict[str, float]]:
-    """Text -> mean likeness of its pieces to one another, and to those of other texts at the same point."""
+    """Text -> mean likeness of its pieces at different points, and to those of other texts at the same point."""
     same, other = {}, {}
     for text in NAMED:
         own = [piece for piece in pieces if piece.text == text]
-        same[text] = float(np.mean([likeness(a.ensemble, b.ensemble) for a, b in itertools.combinations(own, 2)]))
+        same[text] = float(np.mean([likeness(a.ensemble, b.ensemble) for a, b in itertools.combinations(own, 2) if a.point != b.point]))
         other[text] = float(np.mean([likeness(a.ensemble, b.ensemble) for a in own for b in pieces if b.text != text and b.point == a.point]))
     return same, other
 
@@ -104,7 +105,7 @@ def main() -> None:
     torch.set_num_threads(1)
     lara = Lara.load(args.model)
     todo = list(itertools.product(NAMED, POINTS, range(args.seeds)))
-    pieces = [make(lara, text, point, args.seconds, seed, args.heard) for text, point, seed in tqdm(todo, unit="piece")]
+    pieces = [make(lara, text, point, args.seconds, piece_seed(str(point), text, seed), args.heard) for text, point, seed in tqdm(todo, unit="piece")]
     named, (same, other) = named_share(pieces), agreements(pieces)
     print(f"{machine()}; {lara.name}, {len(NAMED)} texts x {len(POINTS)} points x {args.seeds} seeds of {args.seconds:g} s, n = {len(pieces)}\n")
     print("| text | named instruments that sound | likeness of its ensembles | to those of other texts |\n|---|---|---|---|")

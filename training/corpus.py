@@ -23,6 +23,7 @@ from lara_core.codec.score import Score
 
 from .composer import Composer
 from .styles import INSTRUMENT_WORDS, MOOD_WORDS, PLACES, STYLES
+from .windows import HEARD_EVERY_FRAMES
 
 # What a real score is called, whoever plays it: "solo piano" and the like are left to pieces written for them.
 FAMILY_WORDS = {"chorale": ("chorale", "hymn", "four-part hymn", "baroque chorale", "old church hymn"),
@@ -159,11 +160,17 @@ def packed(pieces: Sequence[Played]) -> dict[str, np.ndarray]:
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Corpora of one codec -> one corpus; with what was heard, where each of them was heard."""
+    """Corpora of one codec -> one corpus; of parts that nobody has heard, features and heard are NaN."""
     if len({str(part["codec"]) for part in parts}) != 1:
         raise ValueError("The corpus files hold codes of different codecs; join files of one codec.")
     begins = np.cumsum([0] + [part["codes"].shape[1] for part in parts])
-    heard = {name: np.concatenate([part[name] for part in parts]) for name in ("features", "heard") if all(name in part for part in parts)}
+    widths = {part["features"].shape[1] for part in parts if "features" in part}
+    if len(widths) > 1:
+        raise ValueError("The corpus files were heard by different listeners; run training.features on each with the same one.")
+    heard = {}
+    for name, width, kind in (("features", max(widths), np.float16), ("heard", 2, np.float32)) if widths else ():
+        unheard = lambda part: np.full((part["codes"].shape[1] // HEARD_EVERY_FRAMES, width), np.nan, kind)
+        heard[name] = np.concatenate([part[name] if name in part else unheard(part) for part in parts])
     return heard | {"codes": np.concatenate([part["codes"] for part in parts], axis=1), "codec": parts[0]["codec"],
             "offsets": np.concatenate([[0], *(part["offsets"][1:] + at for part, at in zip(parts, begins))]),
             "starts": np.concatenate([part["starts"] + at for part, at in zip(parts, begins)]),

@@ -9,6 +9,7 @@ asked of it: hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495).
 
 import argparse
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,18 @@ def player(folder: str) -> Lara:
     return Lara.load(folder)
 
 
-def rehearsed(job: tuple[str, int]) -> Played:
-    """A model's folder and a seed -> one piece, labelled with what it was asked for."""
+def rehearsed(job: tuple[str, int]) -> tuple[int, Played]:
+    """A model's folder and a seed -> the seed and one piece, labelled and captioned with what it was asked for."""
     folder, seed = job
     lara, rng = player(folder), np.random.default_rng(seed)
     style = STYLES[seed % len(STYLES)]
-    points = draw_curve(rng, KNOTS)
-    words = captions(rng, style.words, tuple(p for p in Composer(style, rng).programs if p >= 0), points)
+    points, composer = draw_curve(rng, KNOTS), Composer(style, rng)
+    prompt = captions(rng, style.words, tuple(p for p in composer.programs if p >= 0), points)[0]
     curve = Curve(tuple((t, v, a) for t, (v, a) in zip(np.linspace(0, 1, KNOTS).tolist(), points.tolist())), "normalized")
-    request = Request(float(rng.uniform(*SECONDS)), tonic=int(rng.integers(12)), seed=seed)
-    segments = [segment for segment, _ in lara.stream(words[0], curve, request).written()]
-    return Played(np.concatenate([s.codes for s in segments], 1).astype(np.uint8), np.concatenate([s.emotion for s in segments]), words, style.name)
+    request = Request(float(rng.uniform(*SECONDS)), metre=composer.metre, tonic=int(rng.integers(12)), seed=seed)
+    segments = [segment for segment, _ in lara.stream(prompt, curve, request).written()]
+    codes = np.concatenate([s.codes for s in segments], 1).astype(np.uint8)
+    return seed, Played(codes, np.concatenate([s.emotion for s in segments]), [prompt], style.name)
 
 
 def main():
@@ -55,10 +57,14 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
+    if player(str(args.model)).has_steady_segments:
+        parser.error(f"{args.model} makes sound and no scores; give the folder of a score model.")
     todo = [(str(args.model), args.seed * 1_000_003 + i) for i in range(args.pieces)]
-    pieces = list(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
+    played = dict(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.output, **packed(pieces))
+    temporary = args.output.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, **packed([played[seed] for seed in sorted(played)]))  # whatever order they came in
+    os.replace(temporary, args.output)
 
 
 if __name__ == "__main__":

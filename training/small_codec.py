@@ -106,7 +106,7 @@ class Quantiser:
 def train_codec(model: EncodecModel, sounds: np.ndarray, steps: int, batch: int = 8, lr: float = 1e-3, seed: int = 0) -> list[float]:
     """sounds [N,T] at the model's rate; crops of 1 s -> the spectral loss of every step. The model is changed in place."""
     generator = torch.Generator().manual_seed(seed)
-    quantise, gathered, alone, crop = None, [], round(ALONE * steps), model.config.sampling_rate
+    quantise, gathered, alone, crop = None, [], max(1, round(ALONE * steps)), model.config.sampling_rate
 
     def crops() -> Tensor:  # [B,1,T]
         rows, starts = (torch.randint(high, (batch,), generator=generator).tolist() for high in (len(sounds), sounds.shape[1] - crop))

@@ -92,7 +92,7 @@ def initial(corpus: Corpus | Shards, args: argparse.Namespace) -> Decoder:
             add_emotion(decoder)
         return decoder.train()
     config = DecoderConfig(codec["n_codebooks"], codec["codebook_size"], args.width, args.layers, args.width // 64, 4 * args.width,
-                           corpus.text.width, tuple(codec["delays"]))
+                           corpus.text.width, tuple(codec["delays"]), emotion=not args.words)
     if args.init is None:
         return Decoder(config)
     decoder, found = load_model(args.init)
@@ -235,7 +235,8 @@ def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | S
     gathered ones, where FSDP has the model's in parts."""
     weights = model.state_dict() if weights is None else weights
     learned = {name: weights[name] for name in model.learned()}
-    facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed}}
+    facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed,
+                          "heard_share": args.heard_share, "words": args.words}}
     if isinstance(corpus, Shards) or args.lora:
         tensors = {name.removeprefix("decoder."): x for name, x in learned.items() if name.startswith("decoder.")}
         save_adapter(folder, tensors, args.init, facts, adapter_card(folder, corpus, step, args))

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, command: str, versions: dict, progress: Callable) -> str:
     """Run what add_arguments describes -> a sentence that says where the results are. Raises ValueError or OSError."""
     seconds = SECONDS[args.targets] if args.seconds is None else args.seconds
-    strengths = {name: value for name in STRENGTHS if (value := getattr(args, name)) is not None}
+    strengths = tuple((name, value) for name in STRENGTHS if (value := getattr(args, name)) is not None)
     question = Question(make_targets(args.targets, args.grid), args.texts, args.seeds, seconds, args.predictor,
                         None if args.targets != "arcs" else ARC_HOP_SECONDS, args.device, args.soundfont, args.candidates, strengths)
     if args.write_manifest is not None:
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace, command: str, versions: dict, progress: Calla
     args.output.mkdir(parents=True, exist_ok=True)
     measured = measure_all(pieces, args.output, args.jobs, args.ray, args.keep_audio, progress)
     facts = {"command": command, "targets": f"{args.targets}, {len(question.targets)}", "texts": ", ".join(question.texts),
-             "seeds": question.seeds, "seconds": seconds} | strengths
+             "seeds": question.seeds, "seconds": seconds} | dict(strengths)
     if any(system.kind == WORDS_AND_TAKES for system in systems):
         facts["candidates"] = args.candidates
     facts |= {f"system {system.name} {system.replicate}": described(system, args.soundfont) for system in systems}

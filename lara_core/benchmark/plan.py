@@ -10,7 +10,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,7 @@ class Job:
     device: str
     soundfont: str | None
     candidates: int = 0
-    strengths: dict[str, float] = field(default_factory=dict)  # of guidance, where they are not those of Sampling
+    strengths: tuple[tuple[str, float], ...] = ()  # names and values of guidance, where they are not those of Sampling
 
     @functools.cached_property
     def key(self) -> str:
@@ -169,14 +169,14 @@ class Question:
     device: str = "cpu"
     soundfont: str | None = None
     candidates: int = 4  # of a system of words+takes
-    strengths: dict[str, float] = field(default_factory=dict)
+    strengths: tuple[tuple[str, float], ...] = ()  # see Job
 
     def __post_init__(self) -> None:
         from ..codec import Request
         from ..sampling import Sampling
         from ..text import check_prompt
 
-        Request(self.seconds), Sampling(**self.strengths)  # the length and the strengths are such as a piece can have
+        Request(self.seconds), Sampling(**dict(self.strengths))  # the length and the strengths are such as a piece can have
         for text in self.texts:
             if not check_prompt(text):
                 raise ValueError("a text is empty; say in words what to play")
@@ -198,7 +198,7 @@ def make_plan(question: Question, systems: Sequence[System], fad_reference: Path
     def job(made_by: Sequence[str], prompt="", curve=None, seed=0, model="", file="", candidates=0) -> Job:
         return Job((listener, *made_by), prompt, curve, 0.0 if file else question.seconds, seed, model, file, question.predictor,
                    question.hop_seconds, "" if file else question.device, None if file else question.soundfont, candidates,
-                   {} if file else question.strengths)
+                   () if file else question.strengths)
 
     pieces = []
     for system in systems:

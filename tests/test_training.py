@@ -221,6 +221,10 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
     for kind in np.unique(kinds):
         assert np.allclose(emotion[kinds == kind].std(0), drawn[kinds == kind].std(0), rtol=0.2)  # less what lies beyond -1 and 1
     assert "valence" in capsys.readouterr().out
+    alone = corpus | {"kinds": np.array(json.dumps([*json.loads(str(corpus["kinds"]))[:-1], "a still piece"]))}
+    alone["emotion"] = corpus["emotion"].copy()
+    alone["emotion"][corpus["offsets"][-2]:] = 0.25
+    assert np.array_equal(labels.relabel(alone, 1, 0.6)[corpus["offsets"][-2]:], alone["emotion"][corpus["offsets"][-2]:])
     wholly, known = labels.relabel(corpus, 1, 1.0).astype(np.float32), np.repeat(~np.isnan(corpus["heard"][:, 0]), 4)
     assert min(labels.within(kinds[known], wholly[known], told[known])) > 0.9  # what was heard is believed (labels end at -1 and 1)
     with pytest.raises(ValueError, match="training.features"):

@@ -175,10 +175,10 @@ def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in (pieces[i] for i in own)])
         heard = np.where(np.isnan(known), heard.mean(0) + wider * (heard - heard.mean(0)), known)
         frames = np.concatenate([np.arange(*pieces[i]) for i in own])
-        heard = (heard - heard.mean(0)) / heard.std(0) * smooth.std(0) + smooth.mean(0)
+        heard = (heard - heard.mean(0)) / np.maximum(heard.std(0), 1e-6) * smooth.std(0) + smooth.mean(0)
         mixed = drawn[frames] + share * np.repeat(heard - smooth, HEARD_EVERY_FRAMES, 0)
         centre = drawn[frames].mean(0)
-        label[frames] = centre + (mixed - centre) * drawn[frames].std(0) / mixed.std(0)
+        label[frames] = centre + (mixed - centre) * drawn[frames].std(0) / np.maximum(mixed.std(0), 1e-6)  # one piece may be a kind, and still
     return np.clip(label, -1, 1).astype(np.float16)
 
 

@@ -1,7 +1,7 @@
 """The whole audio path in small, with one command: rendered pieces, an EnCodec trained on them, shards, and a small decoder
 trained by cross-entropy alone and by cross-entropy + L_LARA, on the same data, steps and seeds; then both are measured.
 
-    python -m training.reduced -o runs/reduced          # goes on where it was stopped; not yet run to its end
+    python -m training.reduced -o runs/reduced          # goes on where it was stopped; figures in docs/finetuning.md
 
 It shows that the path works and what L_LARA does at this size, and says nothing about MusicGen's quality: 8 kHz, half an hour of
 synthetic music, a decoder of about a million weights. results.json has every figure of the table that is printed.

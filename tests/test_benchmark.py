@@ -360,8 +360,8 @@ def test_another_strength_is_another_measurement(tiny_model):
     systems = benchmark.read_systems(["model"], str(tiny_model))
     plain, stronger = (make_plan(Question(make_targets("grid", 2), TEXTS, 1, 1.0, strengths=strengths), systems) for strengths in ((), (("emotion_strength", 9.0),)))
     assert {p.job.key for p in plain}.isdisjoint(p.job.key for p in stronger)
-    (one, _), (same, _), (other, _) = (measure(dataclasses.replace(plain[0].job, strengths=s)) for s in ((), (("emotion_strength", 2.0),), (("emotion_strength", 9.0),)))
-    assert one["features"] == same["features"] != other["features"]  # 2 is what is taken where none is given
+    (one, _), (same, _), (other, _) = (measure(dataclasses.replace(plain[0].job, strengths=s)) for s in ((), (("emotion_strength", 3.0),), (("emotion_strength", 9.0),)))
+    assert one["features"] == same["features"] != other["features"]  # 3 is what is taken where none is given
 
 
 def test_the_journal_is_plain_json(real):

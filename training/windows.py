@@ -17,6 +17,7 @@ from lara_core.weights import read_json
 from .audio import DESCRIPTION, FORMAT, SHARD, VERSION, shard_notes
 
 HEARD_EVERY_FRAMES = 4  # a corpus of scores keeps one row of listener features for so many frames
+MOVES, MOVING_FRAMES = 0.6, 192  # so far, within so many frames: 12 bars of 4/4
 SCORE_LARA_FRAMES = 16  # alignment is judged on means over this many frames: of scores, two bars
 
 
@@ -49,15 +50,17 @@ class Corpus(_Windows):
     standardised over the corpus.
 
     heard_share: of the windows, that begin where a listener has heard the piece; ValueError where none has. words: the emotion stands in
-    the caption, as the word nearest to the window's mean, and nowhere else: the baseline of the paper.
+    the caption, as the word nearest to the window's mean, and nowhere else: the baseline of the paper. moving_share: of the other windows,
+    that begin where the emotion will move by more than MOVES, so that what was played is no good guess of what comes.
     """
 
-    def __init__(self, path: Path, text: TextEncoder, heard_share: float = 0.0, words: bool = False):
+    def __init__(self, path: Path, text: TextEncoder, heard_share: float = 0.0, words: bool = False, moving_share: float = 0.0):
         with np.load(path) as data:
             self.codes = torch.from_numpy(data["codes"])  # [K,total]
             self.offsets, self.starts, self.emotion = data["offsets"], data["starts"], data["emotion"]
             self.captions, self.codec = json.loads(str(data["captions"])), json.loads(str(data["codec"]))
             self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
+        self.moving_share, self.moving_starts = moving_share, self._moving() if moving_share else self.starts[:0]
         self.text, self.heard_share, self.heard_starts, self.words = text, heard_share, self.starts[:0], words
         if self.features is not None:
             self.feature_width = self.features.shape[1]
@@ -68,12 +71,22 @@ class Corpus(_Windows):
         if heard_share and not len(self.heard_starts):
             raise ValueError(f"No listener has heard {path}, so --heard-share cannot be {heard_share:g}; run training.features on it first.")
 
+    def _moving(self) -> np.ndarray:
+        """The starts after which the emotion moves within MOVING_FRAMES; ValueError where none does."""
+        last = self.offsets[np.searchsorted(self.offsets, self.starts, side="right")] - 1
+        seen = np.stack([self.emotion[np.minimum(self.starts + step, last)] for step in np.linspace(0, MOVING_FRAMES, 5).astype(int)]).astype(np.float32)
+        moving = self.starts[(np.ptp(seen, axis=0) > MOVES).any(1)]
+        if not len(moving):
+            raise ValueError("The emotion moves nowhere in this corpus, so there is no --moving-share of it.")
+        return moving
+
     def _window(self, rng: np.random.Generator, window: int):
         among_heard = self.heard_share > 0 and rng.random() < self.heard_share
-        starts = self.heard_starts if among_heard else self.starts
+        among_moving = not among_heard and self.moving_share > 0 and rng.random() < self.moving_share
+        starts = self.heard_starts if among_heard else self.moving_starts if among_moving else self.starts
         start = int(starts[rng.integers(len(starts))])
         piece = int(np.searchsorted(self.offsets, start, side="right")) - 1
-        if not among_heard and rng.random() < 0.3:
+        if not among_heard and not among_moving and rng.random() < 0.3:
             start = int(self.offsets[piece])  # openings decide tempo and ensemble from the emotion alone
         end = min(start + window, int(self.offsets[piece + 1]))
         emotion = torch.from_numpy(self.emotion[start:end].astype(np.float32))

@@ -31,7 +31,7 @@ class Sampling:
     top_k: int = 0  # 0: off
     top_p: float = 0.98  # 1: off
     text_strength: float = 1.0
-    emotion_strength: float = 2.0
+    emotion_strength: float = 3.0
 
     def __post_init__(self):
         if not 0 < self.temperature <= 10:

@@ -54,7 +54,7 @@ class GenerateMusic(io.ComfyNode):
                 io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="The same seed makes the same piece."),
                 io.Int.Input("takes", default=1, min=1, max=MAX_TAKES, tooltip="So many pieces, with seeds that count up."),
                 io.Float.Input("text_strength", default=1.0, tooltip="How closely to keep to the text; 1 leaves the model as it is.", **strength),
-                io.Float.Input("emotion_strength", default=2.0, tooltip="How closely to keep to the emotion; 1 leaves the model as it is.",
+                io.Float.Input("emotion_strength", default=3.0, tooltip="How closely to keep to the emotion; 1 leaves the model as it is.",
                                **strength),
                 io.Float.Input("temperature", default=1.0, min=0.05, max=10.0, step=0.05, tooltip="Below 1 is safer, above 1 is wilder."),
                 io.Boolean.Input("draft", default=False, label_on="draft", label_off="full",

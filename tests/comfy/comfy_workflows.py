@@ -43,17 +43,17 @@ def note(text: str, place, size=(360, 220)) -> Node:
 WORKFLOWS: dict[str, list[Node]] = {
     "First sound": [
         Node("LARAEmotionVA", (40, 60), (320, 380), {"va": '{"valence": 0.7, "arousal": 0.4}'}),
-        Node("LARAGenerateMusic", (420, 60), (400, 560), {"prompt": "cinematic orchestra with piano", "seed": 7}, {"emotion": (0, 0)}),
+        Node("LARAGenerateMusic", (480, 60), (400, 560), {"prompt": "cinematic orchestra with piano", "seed": 7}, {"emotion": (0, 0)}),
         note("## First sound\nPress **Run**. After some seconds the player in *Generate Music* has 30 seconds of music.\n\nThen drag the point: right is "
-             "pleasant, up is intense. Say in words what should play. Nothing is downloaded: the model lies in the pack.", (860, 60))],
+             "pleasant, up is intense. Say in words what should play. Nothing is downloaded: the model lies in the pack.", (1000, 60))],
     "Emotion arc": [
         Node("LARATextPrompt", (40, 60), (320, 220), {"instruments": "cinematic orchestra", "character": "film score", "text": "with a solo piano"}),
         Node("LARAEmotionCurve", (40, 330), (560, 380),
              {"curve": curve("normalized", "smooth", (0, 0.45, -0.45), (0.3, 0.3, -0.3), (0.6, -0.5, 0.6), (0.75, -0.45, 0.75), (0.88, 0.45, 0), (1, 0.65, -0.4))}),
-        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 13, "emotion_strength": 4.0},
+        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 12, "emotion_strength": 4.0},
              {"prompt": (0, 0), "emotion": (1, 0)}),
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
-        Node("PreviewAny", (1080, 530), (860, 420), {}, {"source": (3, 2)}),
+        Node("PreviewAny", (1080, 620), (860, 420), {}, {"source": (3, 2)}),
         note("## Emotion arc\nThe curve moves the music while it plays. After a run the timeline shows behind your curve what the predictor "
              "heard. Change only the last point and run again: what comes before it is not made anew.", (40, 780), (560, 180))],
     "Film cue, takes ranked": [
@@ -68,11 +68,11 @@ WORKFLOWS: dict[str, list[Node]] = {
              "first, each with its MIDI, its picture and a JSON file that makes it again.", (40, 510), (560, 180))],
     "Score your own file": [
         Node("LoadAudio", (40, 60), (340, 140), {"audio": "your-music.wav"}),
-        Node("LARAScoreEmotion", (420, 60), (520, 420), {}, {"audio": (0, 0)}),
-        Node("PreviewAny", (420, 530), (520, 360), {}, {"source": (1, 2)}),
-        Node("LARAGenerateMusic", (980, 60), (400, 560), {"prompt": "solo piano", "seed": 5}, {"emotion": (1, 0)}, "Make it feel like this"),
+        Node("LARAScoreEmotion", (480, 60), (520, 420), {}, {"audio": (0, 0)}),
+        Node("PreviewAny", (480, 620), (520, 360), {}, {"source": (1, 2)}),
+        Node("LARAGenerateMusic", (1150, 60), (400, 560), {"prompt": "solo piano", "seed": 5}, {"emotion": (1, 0)}, "Make it feel like this"),
         note("## Score your own file\nChoose a recording in *Load Audio*. *Score Emotion* draws the valence and arousal that it hears over time; "
-             "the node on the right makes new music that takes the same course.", (40, 260), (340, 240))],
+             "the node on the right makes new music that takes the same course.", (40, 300), (340, 240))],
     "Emotion drives a video": [
         Node("LARAEmotionPreset", (40, 60), (320, 90), {"preset": "sunrise"}),
         Node("LARAGenerateMusic", (40, 200), (400, 560), {"prompt": "ambient synth pads", "seconds": 10.0, "seed": 8}, {"emotion": (0, 0)}),

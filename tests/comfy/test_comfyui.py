@@ -20,7 +20,7 @@ ROOT = comfy_workflows.FOLDER.parent
 WORKFLOWS = sorted(comfy_workflows.FOLDER.glob("*.json"))
 SECONDS = {"First sound": 30, "Emotion arc": 60, "Film cue, takes ranked": 45, "Score your own file": 30, "Emotion drives a video": 10}
 GENERATE = {"prompt": "solo piano", "seconds": 8.0, "tempo": 0.0, "metre": "4/4", "key": "any", "seed": 1, "takes": 1, "text_strength": 1.0,
-            "emotion_strength": 2.0, "temperature": 1.0, "draft": False}
+            "emotion_strength": 3.0, "temperature": 1.0, "draft": False}
 
 
 def node(kind: str, **inputs) -> dict:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from lara_core.affect import PRESETS
@@ -159,6 +160,7 @@ def main():
     parser.add_argument("--bars", type=int, default=16, help="pieces are cut to so many")
     parser.add_argument("-o", "--output", type=Path, help="all measurements as JSON")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # more are slower at this size
     lara = Lara.load(args.model)
     made = composed(lara, args.seconds, args.seeds)
     groups = {lara.name: (codes for codes, _ in made)} | {path.stem: pieces_of(path) for path in args.human}

@@ -47,16 +47,18 @@ class Sampling:
 
 
 def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tensor, sampling: Sampling,
-             seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, weights: "StepWeights | None" = None) -> Tensor:
+             seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, weights: "StepWeights | None" = None,
+             text_led: Sequence[int] = ()) -> Tensor:
     """Sample F new frames.
 
     cond: B rows over Fc + F frames. context [B,K,Fc]: the codes before, Fc may be 0. forced [K,F] or [B,K,F]: tokens that
     are given, FREE (-1) where one is to be sampled. seed: one per row, or one number of which row b uses seed + b; the same
     seed gives the same codes on the same machine, whatever the other rows are. on_frame(frames_done) is called after each
-    finished frame and may raise to cancel. weights: the decoder's, where they were prepared for many calls. Returns codes [B,K,F].
+    finished frame and may raise to cancel. weights: the decoder's, where they were prepared for many calls. text_led: codebooks in
+    which the emotion is guided no stronger than the model has learnt it, whatever emotion_strength is. Returns codes [B,K,F].
     Raises ValueError for shapes or tokens that don't fit.
     """
-    plan = _Plan(decoder, cond, context, forced, sampling, seed)
+    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led)
     with torch.inference_mode():
         steps, column = plan.steps, None
         stepper = Stepper(decoder, plan.rows, plan.end, weights)
@@ -73,9 +75,9 @@ def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tens
 
 
 def generate_naive(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tensor, sampling: Sampling,
-                   seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None) -> Tensor:
+                   seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, text_led: Sequence[int] = ()) -> Tensor:
     """The same codes as `generate` for the same arguments, from a full pass over everything at every step."""
-    plan = _Plan(decoder, cond, context, forced, sampling, seed)
+    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led)
     with torch.inference_mode():
         memory = decoder.memory(plan.rows)
         for s in range(plan.first, plan.end):
@@ -102,7 +104,7 @@ def choose(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
 class _Plan:
     """Both ways of sampling share this: checked arguments, guidance rows, delayed tokens to fill, and each row's noise."""
 
-    def __init__(self, decoder, cond, context, forced, sampling, seed):
+    def __init__(self, decoder, cond, context, forced, sampling, seed, text_led):
         config, device = decoder.config, decoder.norm.weight.device
         batch = len(cond.text)
         self.config, self.sampling, self.batch = config, sampling, batch
@@ -112,9 +114,11 @@ class _Plan:
                              f"it must cover the {codes.shape[2]} of context and new frames together.")
         if not config.emotion and bool(cond.emotion_mask.any()):
             raise ValueError("This model has no emotion encoder; ask it for no emotion, or load a LARA model.")
-        cond, weights = guidance_rows(cond, sampling.text_strength, sampling.emotion_strength)
+        strengths = (sampling.emotion_strength, min(sampling.emotion_strength, 1.0))
+        cond, weights = guidance_rows(cond, sampling.text_strength, *strengths[:2 if text_led else 1])
         self.rows = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
-        self.weights, self.n_branches = torch.tensor(weights, dtype=torch.float32, device=device), len(weights)
+        self.weights, self.n_branches = torch.tensor(weights, dtype=torch.float32, device=device).T, len(weights)  # [1 or 2,R]
+        self.text_led = list(text_led)
         self.steps = delay(codes, config.delays, config.codebook_size).to(device)
         self.context_frames = context.shape[2]
         unknown = (self.steps == FREE).any(0).any(0).nonzero()[:, 0].tolist()
@@ -133,7 +137,10 @@ class _Plan:
     def fill(self, step: int, logits: Tensor) -> None:
         """Sample what is unknown at a step from the logits [R*B,K,V] of all branches."""
         if self.n_branches > 1:
-            logits = (self.weights @ logits.float().view(self.n_branches, -1)).view(self.batch, *logits.shape[1:])
+            branches = logits.float().view(self.n_branches, -1)
+            logits, shape = (self.weights[0] @ branches).view(self.batch, *logits.shape[1:]), logits.shape[1:]
+            if self.text_led:
+                logits[:, self.text_led] = (self.weights[1] @ branches).view(self.batch, *shape)[:, self.text_led]
         known = self.steps[:, :, step]
         self.steps[:, :, step] = torch.where(known == FREE, choose(logits, self.noise(), self.sampling), known)
 

@@ -183,7 +183,7 @@ class Take:
         context, forced = (torch.from_numpy(np.stack([getattr(ask, name) for ask in asks])).to(device) for name in ("context", "forced"))
         show = show or self._show
         codes = generate(self.lara.decoder, cond, context, forced, self.sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
-                         self.lara.step_weights)
+                         self.lara.step_weights, self.lara.codec.text_led)
         return [(row, {}) for row in codes.cpu().numpy()]
 
     def _show(self, share: float) -> None:

@@ -104,6 +104,7 @@ class Codec(Protocol):
     frame_rate_hz: float  # nominal: a score's frames follow its tempo
     sample_rate_hz: int
     channels: int
+    text_led: tuple[int, ...]  # codebooks in which the emotion is never guided beyond what the model learnt; see sampling.generate
 
     def session(self, request: Request) -> Session: ...
 

@@ -34,6 +34,7 @@ TAIL_SECONDS = 4.0  # releases and cymbals ring so long behind a segment's last 
 class ScoreCodec:
     n_codebooks, codebook_size = score.K, score.V
     frame_rate_hz, sample_rate_hz, channels = 8.0, SAMPLE_RATE_HZ, 2
+    text_led = (LANE["orchestra"],)  # who plays is the text's to say, however strong the emotion is
 
     def __init__(self, soundfont: str | Path | None = None, folder: Path | None = None):
         self.soundfont = SoundFont.load(find_soundfont(soundfont, folder))

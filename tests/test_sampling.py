@@ -91,6 +91,16 @@ def test_positions_reach_beyond_the_table():
 
 # ---- what a result depends on
 
+def test_the_emotion_is_not_guided_in_codebooks_that_the_text_leads():
+    decoder, cond, everything = make_decoder(), make_cond(2, frames=12), range(K)
+    strong, plain = (Sampling(text_strength=3, emotion_strength=strength) for strength in (9, 1))
+    arguments = decoder, cond, empty_context(2), free(12)
+    led = generate(*arguments, strong, 0, text_led=everything)
+    assert torch.equal(led, generate(*arguments, plain, 0))
+    assert not torch.equal(led, generate(*arguments, strong, 0))
+    assert torch.equal(generate(*arguments, strong, 0, text_led=[1]), generate_naive(*arguments, strong, 0, text_led=[1]))
+
+
 def test_same_seed_same_codes_other_seed_other_codes():
     decoder, cond = make_decoder(), make_cond()
     first, again, other = (generate(decoder, cond, empty_context(), free(10), Sampling(), s) for s in (3, 3, 4))

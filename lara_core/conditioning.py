@@ -38,28 +38,28 @@ class Conditioning:
         return Conditioning(self.text, self.text_mask & ~no_text, self.emotion, self.emotion_mask & ~no_emotion)
 
 
-def guidance_rows(cond: Conditioning, text_strength: float, *emotion_strengths: float) -> tuple[Conditioning, list[tuple[float, ...]]]:
+def guidance_rows(cond: Conditioning, text_strength: float, emotion_strength: float | Tensor) -> tuple[Conditioning, Tensor]:
     """Stack the branches that guidance needs: logits = sum(weight * branch).
 
-    nothing + text_strength * (text - nothing) + emotion_strength * (text and emotion - text); a branch whose weights are zero, or
-    one that equals another, is left out: strengths of 1 cost one row. Returns conditioning [R*B,...], and R weights of sum 1 for
-    each of the emotion strengths.
+    nothing + text_strength * (text - nothing) + emotion_strength * (text and emotion - text); a branch of weight zero, or
+    one that equals another, is left out: strengths of 1 cost one row. Returns conditioning [R*B,...], and R weights of sum 1; where
+    emotion_strength is one for each codebook [K], weights are [R,K].
     """
+    emotion = torch.as_tensor(emotion_strength, dtype=torch.float64)
+    text = torch.full_like(emotion, text_strength)
     has_text, has_emotion = bool(cond.text_mask.any()), bool(cond.emotion_mask.any())
-    one = (1.0,) * len(emotion_strengths)
     if not has_text and not has_emotion:
-        branches = [(cond, one)]
+        branches = [(cond, torch.ones_like(emotion))]
     elif not has_emotion:
-        branches = [(cond.without_text(), tuple(1 - text_strength for _ in one)), (cond, tuple(text_strength for _ in one))]
+        branches = [(cond.without_text(), 1 - text), (cond, text)]
     elif not has_text:
-        branches = [(cond.without_emotion(), tuple(1 - strength for strength in emotion_strengths)), (cond, emotion_strengths)]
+        branches = [(cond.without_emotion(), 1 - emotion), (cond, emotion)]
     else:
-        branches = [(cond.without_text().without_emotion(), tuple(1 - text_strength for _ in one)),
-                    (cond.without_emotion(), tuple(text_strength - strength for strength in emotion_strengths)), (cond, emotion_strengths)]
-    kept = [(branch, weights) for branch, weights in branches if any(abs(weight) > 1e-9 for weight in weights)]
+        branches = [(cond.without_text().without_emotion(), 1 - text), (cond.without_emotion(), text - emotion), (cond, emotion)]
+    kept = [(branch, weight) for branch, weight in branches if bool((weight.abs() > 1e-9).any())]
     fields = ("text", "text_mask", "emotion", "emotion_mask")
     stacked = Conditioning(*(torch.cat([getattr(branch, name) for branch, _ in kept]) for name in fields))
-    return stacked, [weights for _, weights in kept]
+    return stacked, torch.stack([weight for _, weight in kept]).float()
 
 
 class AVEncoder(nn.Module):

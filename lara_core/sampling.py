@@ -114,11 +114,11 @@ class _Plan:
                              f"it must cover the {codes.shape[2]} of context and new frames together.")
         if not config.emotion and bool(cond.emotion_mask.any()):
             raise ValueError("This model has no emotion encoder; ask it for no emotion, or load a LARA model.")
-        strengths = (sampling.emotion_strength, min(sampling.emotion_strength, 1.0))
-        cond, weights = guidance_rows(cond, sampling.text_strength, *strengths[:2 if text_led else 1])
+        strengths = torch.full((config.n_codebooks,), sampling.emotion_strength)
+        strengths[list(text_led)] = min(sampling.emotion_strength, 1.0)
+        cond, weights = guidance_rows(cond, sampling.text_strength, strengths)
         self.rows = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
-        self.weights, self.n_branches = torch.tensor(weights, dtype=torch.float32, device=device).T, len(weights)  # [1 or 2,R]
-        self.text_led = list(text_led)
+        self.weights, self.n_branches = weights[:, None, :, None].to(device), len(weights)  # [R,1,K,1]
         self.steps = delay(codes, config.delays, config.codebook_size).to(device)
         self.context_frames = context.shape[2]
         unknown = (self.steps == FREE).any(0).any(0).nonzero()[:, 0].tolist()
@@ -137,10 +137,7 @@ class _Plan:
     def fill(self, step: int, logits: Tensor) -> None:
         """Sample what is unknown at a step from the logits [R*B,K,V] of all branches."""
         if self.n_branches > 1:
-            branches = logits.float().view(self.n_branches, -1)
-            logits, shape = (self.weights[0] @ branches).view(self.batch, *logits.shape[1:]), logits.shape[1:]
-            if self.text_led:
-                logits[:, self.text_led] = (self.weights[1] @ branches).view(self.batch, *shape)[:, self.text_led]
+            logits = (self.weights * logits.float().view(self.n_branches, self.batch, *logits.shape[1:])).sum(0)
         known = self.steps[:, :, step]
         self.steps[:, :, step] = torch.where(known == FREE, choose(logits, self.noise(), self.sampling), known)
 

@@ -260,7 +260,6 @@ def test_a_masked_text_token_does_not_exist():
 @pytest.mark.parametrize("text, emotion, branches", [(1, 1, 1), (2, 1, 3), (1, 3, 2), (2, 2, 2), (2, 3, 3)])
 def test_guidance_leaves_out_what_has_no_weight(text, emotion, branches):
     stacked, weights = guidance_rows(make_cond(2), text, emotion)
-    weights = [weight for weight, in weights]
     assert len(weights) == branches and sum(weights) == pytest.approx(1) and len(stacked.text) == 2 * branches
 
 
@@ -271,7 +270,6 @@ def test_guidance_formula():
         nothing, text, both = (decoder.logits(decoder.hidden(columns, decoder.memory(c))) for c in
                                (cond.without_text().without_emotion(), cond.without_emotion(), cond))
         stacked, weights = guidance_rows(cond, 3.0, 2.5)
-        weights = [weight for weight, in weights]
         guided = decoder.logits(decoder.hidden(columns.repeat(3, 1, 1), decoder.memory(stacked)))
     guided = sum(w * row for w, row in zip(weights, guided))
     torch.testing.assert_close(guided, (nothing + 3.0 * (text - nothing) + 2.5 * (both - text))[0], atol=1e-5, rtol=1e-4)

@@ -71,6 +71,19 @@ def test_without_a_tempo_the_last_bar_ends_with_the_piece(codec):
     assert tempi[1:].max() / tempi[1:].min() < 1.15  # bent, not broken
 
 
+@pytest.mark.parametrize("third, quality", [(3, "min"), (4, "maj")])
+@pytest.mark.parametrize("tempo", [None, 120])
+def test_the_last_bar_rests_on_the_chord_of_the_mode_that_was_played(codec, third, quality, tempo):
+    session = codec.session(Request(14.0, tempo, tonic=9))
+    harmony, lead = s.LANE["harmony"], s.LANE["lead"]
+    codes = np.zeros((s.K, 16), np.int64)
+    codes[harmony, ::4] = s.chord_token(7, "7")  # what is sampled never comes home
+    codes[lead, ::4] = s.FIRST_PITCH + 60 + third
+    play(session, codes)
+    assert session.piece.chords == [s.Chord(0, 4, "7"), s.Chord(session.piece.bar_starts()[-1], 9, quality)]
+    assert s.encode(session.piece)[harmony, -16] == s.chord_token(0, quality)
+
+
 def test_joints_are_no_louder_than_the_music(codec):
     session = codec.session(Request(24.0, 110))
     chunks, joints = play(session, composed_codes(5, 12))

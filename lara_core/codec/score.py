@@ -115,6 +115,11 @@ def token_tempo(token: int) -> float:
     return TEMPO_LOW_BPM * (TEMPO_HIGH_BPM / TEMPO_LOW_BPM) ** ((token - 1) / (N_TEMPI - 1))
 
 
+def chord_token(interval: int, quality: str) -> int:
+    """A chord whose root lies so many semitones (0..11) above the tonic."""
+    return FIRST_CHORD + interval * len(QUALITIES) + QUALITY_NAMES.index(quality)
+
+
 def key_shift(tonic: int) -> int:
     """Semitones from C to the tonic, the nearer way: -5..6."""
     return (tonic + 5) % 12 - 5
@@ -161,8 +166,7 @@ def encode(score: Score) -> np.ndarray:
         new = chords.get(frame)
         if new is not None or (frame in downbeats and current is not None):
             current = new or current
-            codes[LANE["harmony"], frame] = (NO_CHORD if current.root < 0 else FIRST_CHORD +
-                (current.root - score.tonic) % 12 * len(QUALITIES) + QUALITY_NAMES.index(current.quality))
+            codes[LANE["harmony"], frame] = NO_CHORD if current.root < 0 else chord_token((current.root - score.tonic) % 12, current.quality)
     codes[LANE["drums"]] = score.drums
     return codes.astype(np.uint8)
 

@@ -1,8 +1,9 @@
 """The score codec: codes of score.py <-> 44.1 kHz stereo sound, bar by bar, in exact tempo and metre.
 
 A session plans whole bars. With a requested tempo the bars lie on it to the sample; without, the model's own tempo is bent by
-a few per cent so that the last bar ends with the piece. A note that still sounds at a joint is rendered held, and rendered anew
-with its true length when that is known: both sound alike up to the joint, so nothing clicks and nothing is cut.
+a few per cent so that the last bar ends with the piece. The last bar rests on the tonic's chord, of the mode that was played. A note
+that still sounds at a joint is rendered held, and rendered anew with its true length when that is known: both sound alike up to the
+joint, so nothing clicks and nothing is cut.
 """
 
 import bisect
@@ -138,11 +139,19 @@ class ScoreSession:
         for i, (_, tempo) in enumerate(self._bars):
             if tempo is not None:
                 forced[LANE["performance"], i * frames] = score.tempo_token(tempo)
+        if self._bars[-1][0] == 1 and done:
+            forced[LANE["harmony"], -frames:] = score.HOLD
+            forced[LANE["harmony"], -frames] = score.chord_token(0, self._home_quality())
         durations = np.repeat([15.0 / (tempo or played) for _, tempo in self._bars], frames)
         seconds = position + np.concatenate([[0], np.cumsum(durations)[:-1]])
         beats = (self.performer.starts_frames[-1] + np.arange(forced.shape[1])) / 4
         context = min(CONTEXT_FRAMES // frames * frames, self.performer.starts_frames[-1])
         return Plan(forced, seconds, beats, context)
+
+    def _home_quality(self) -> str:
+        """The triad on which the piece comes to rest, by the thirds above its tonic that were played."""
+        above = [(note.pitch - self.tonic) % 12 for note in self.reader.score.notes]
+        return "min" if above.count(3) > above.count(4) else "maj"
 
     # -- sound --------------------------------------------------------------------------------------------------------
 

@@ -227,6 +227,10 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
     assert np.array_equal(labels.relabel(alone, 1, 0.6)[corpus["offsets"][-2]:], alone["emotion"][corpus["offsets"][-2]:])
     wholly, known = labels.relabel(corpus, 1, 1.0).astype(np.float32), np.repeat(~np.isnan(corpus["heard"][:, 0]), 4)
     assert min(labels.within(kinds[known], wholly[known], told[known])) > 0.9  # what was heard is believed (labels end at -1 and 1)
+    levelled = labels.relabel(corpus, 1, 1.0, 1.0).astype(np.float32)  # and with one measure for all styles, across them too
+    inside = (np.abs(levelled) < 1).all(1)
+    for d in (0, 1):
+        assert np.corrcoef(levelled[known & inside, d], told[known & inside, d])[0, 1] > max(0.9, np.corrcoef(wholly[known, d], told[known, d])[0, 1])
     with pytest.raises(ValueError, match="training.features"):
         labels.relabel({name: value for name, value in corpus.items() if name != "heard"}, 1, 0.6)
 

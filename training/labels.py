@@ -5,8 +5,9 @@ gets the valence and arousal it would be heard with.
 
 The drawn curve of a composed piece says what its composer meant; chance in its harmony, figures and instruments moves what is heard as
 far again. A kernel ridge regression from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
-predicts it for what was not heard. Within each style the prediction is brought to the mean and spread of the drawn labels, since a prompt
-names the style, and mixed with them. `emotion` in the file is replaced; all else is copied.
+predicts it for what was not heard. Within each style the prediction is brought to the mean and spread of the drawn labels, so that every
+style can be asked for everything, and mixed with them; then the style is moved part of the way to where it stands among the others, so that
+the same emotion asked for of a music box and of a rock band is not heard as two. `emotion` in the file is replaced; all else is copied.
 """
 
 import argparse
@@ -27,6 +28,7 @@ WINDOW_SECONDS = 9.0  # the predictor judges 3 s together with its neighbours
 SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same,
 MOST_ROWS = 8000  # or from fewer: its cost grows with their cube
 HEARD_SHARE = 0.8  # of the label; the rest is the drawn curve
+LEVEL_SHARE = 0.6  # of the way from every style's own measure to one measure for all
 FOLDS = 5
 
 
@@ -122,12 +124,17 @@ def heard_in(corpus: dict) -> list[tuple[int, int, int]]:
     return found
 
 
+def centred(kinds: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """[N,2] -> [N,2], each kind of piece about its own mean."""
+    x = x.copy()
+    for kind in np.unique(kinds):
+        x[kinds == kind] -= x[kinds == kind].mean(0)
+    return x
+
+
 def within(kinds: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[float]:
     """Pearson r of two [N,2] for each dimension, each kind of piece about its own mean."""
-    a, b = a.copy(), b.copy()
-    for kind in np.unique(kinds):
-        for x in (a, b):
-            x[kinds == kind] -= x[kinds == kind].mean(0)
+    a, b = centred(kinds, a), centred(kinds, b)
     return [float(np.corrcoef(a[:, d], b[:, d])[0, 1]) for d in (0, 1)]
 
 
@@ -151,12 +158,10 @@ def learn(corpus: dict, kinds: np.ndarray) -> tuple[KernelRidge, np.ndarray]:
     for what, value in (("notes", guessed), ("drawn curve", drawn[order])):
         r = within(order_kinds, value, targets[order])
         print(f"r with heard within a style, {len(np.unique(pieces))} pieces: {what} valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    spread = [sum((x[order_kinds == kind] - x[order_kinds == kind].mean(0)).var(0) * (order_kinds == kind).mean() for kind in np.unique(kinds)
-                  if (order_kinds == kind).any()) for x in (targets[order], guessed)]
-    return KernelRidge(inputs, targets), np.sqrt(spread[0] / spread[1])
+    return KernelRidge(inputs, targets), centred(order_kinds, targets[order]).std(0) / centred(order_kinds, guessed).std(0)
 
 
-def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
+def relabel(corpus: dict, jobs: int, share: float, level_share: float = 0.0) -> np.ndarray:
     """The emotion [total,2] of every frame: the drawn curve moved towards what would be heard. ValueError where nothing was heard."""
     if "heard" not in corpus:
         raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first.")
@@ -168,17 +173,23 @@ def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
     todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
         guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
-    label = drawn.copy()
+    label, measures = drawn.copy(), {}
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
         heard, smooth = (np.concatenate([x[i] for i in own]) for x in (guessed, meant))
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in (pieces[i] for i in own)])
         heard = np.where(np.isnan(known), heard.mean(0) + wider * (heard - heard.mean(0)), known)
         frames = np.concatenate([np.arange(*pieces[i]) for i in own])
-        heard = (heard - heard.mean(0)) / np.maximum(heard.std(0), 1e-6) * smooth.std(0) + smooth.mean(0)
+        level, unit = heard.mean(0), smooth.std(0) / np.maximum(heard.std(0), 1e-6)  # labels for one of what is heard
+        heard = (heard - level) * unit + smooth.mean(0)
         mixed = drawn[frames] + share * np.repeat(heard - smooth, HEARD_EVERY_FRAMES, 0)
-        centre = drawn[frames].mean(0)
-        label[frames] = centre + (mixed - centre) * drawn[frames].std(0) / np.maximum(mixed.std(0), 1e-6)  # one piece may be a kind, and still
+        centre, spread = drawn[frames].mean(0), drawn[frames].std(0) / np.maximum(mixed.std(0), 1e-6)  # one piece may be a kind, and still
+        label[frames] = centre + (mixed - centre) * spread
+        measures[kind] = frames, centre, level, unit * spread
+    common_centre, common_level, common_unit = (np.median(each, 0) for each in list(zip(*measures.values()))[1:])
+    for frames, centre, level, unit in measures.values():
+        in_common = common_centre + (level - common_level + (label[frames] - centre) / np.maximum(unit, 1e-6)) * common_unit
+        label[frames] += level_share * (in_common - label[frames])
     return np.clip(label, -1, 1).astype(np.float16)
 
 
@@ -187,11 +198,12 @@ def main():
     parser.add_argument("corpus", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--share", type=float, default=HEARD_SHARE, help="of what is heard in the label, 0 to 1")
+    parser.add_argument("--level-share", type=float, default=LEVEL_SHARE, help="0: every style has its own measure, 1: one for all")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
     with np.load(args.corpus) as data:
         corpus = dict(data)
-    corpus["emotion"] = relabel(corpus, args.jobs, args.share)
+    corpus["emotion"] = relabel(corpus, args.jobs, args.share, args.level_share)
     temporary = args.output.with_suffix(".tmp.npz")
     np.savez_compressed(temporary, **corpus)
     os.replace(temporary, args.output)

@@ -13,10 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lara_core.affect import Curve
-from lara_core.audio import Audio
 from lara_core.benchmark import machine
-from lara_core.benchmark.plan import TEXTS, piece_seed
+from lara_core.benchmark.plan import TEXTS, make_targets, piece_seed
 from lara_core.benchmark.run import listen
 from lara_core.codec import Request
 from lara_core.listener import load_listener
@@ -26,11 +24,11 @@ from lara_core.score import DIMENSIONS, bootstrap, frechet_audio_distance, pears
 
 
 def heard(lara: Lara, asked: list, seed: int, seconds: float, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Points [N,2] (NaN: no music) and the listener's features [N,D] of a piece for each (text, valence, arousal)."""
+    """Points [N,2] (NaN: no music) and the listener's features [N,D] of a piece for each (text, target)."""
     predictor, listener, rows = EmotionPredictor.load(), load_listener(), []
-    for text, *point in tqdm(asked, desc=name, unit="piece"):
-        audio, _ = lara.generate(text, Curve.constant(*point), Request(seconds, seed=piece_seed(str(point), text, seed)))
-        rows.append(listen(Audio(audio.samples, audio.sample_rate_hz), predictor, listener))
+    for text, target in tqdm(asked, desc=name, unit="piece"):
+        audio, _ = lara.generate(text, target.curve, Request(seconds, seed=piece_seed(target.name, text, seed)))
+        rows.append(listen(audio, predictor, listener))
     return np.array([row["point"] or (np.nan, np.nan) for row in rows], float), np.array([row["features"] for row in rows])
 
 
@@ -41,12 +39,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    axis = np.linspace(-1, 1, args.grid).tolist()
-    asked = list(itertools.product(TEXTS, axis, axis))
+    asked = list(itertools.product(TEXTS, make_targets("grid", args.grid)))
     exact, rounded = Lara.load(args.model), Lara.load(args.model, dtype=torch.int8)
     sides = {"float32": heard(exact, asked, 1, args.seconds, "float32"), "int8": heard(rounded, asked, 1, args.seconds, "int8"),
              "float32, other seeds": heard(exact, asked, 2, args.seconds, "float32, other seeds")}
-    wanted, reference = np.array([point for _, *point in asked]), sides["float32, other seeds"]
+    wanted, reference = np.array([target.curve.points[0][1:] for _, target in asked]), sides["float32, other seeds"]
     print(f"{machine()}; {exact.name}, {len(asked)} pieces of {args.seconds:g} s a side\n")
     print("| | follows valence, r | arousal, r | valence, arousal less float32's | piece by piece | FAD to float32, other seeds |\n|---|---|---|---|---|---|")
     for name, (points, features) in sides.items():

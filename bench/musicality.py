@@ -144,8 +144,7 @@ def composed(lara: Lara, seconds: float, seeds: int) -> list[tuple[np.ndarray, S
     made = []
     for text, curve, seed in tqdm(jobs, desc="composing", unit="piece"):
         take = lara.stream(text, curve, Request(seconds, seed=seed))
-        codes = [segment.codes for segment, _ in take.written()]
-        take.session.finish()
+        codes = [segment.codes for segment in take.write()]
         made.append((np.concatenate(codes, axis=1), take.session.piece))
     return made
 

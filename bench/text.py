@@ -60,9 +60,7 @@ def make(lara: Lara, text: str, point: tuple[float, float], seconds: float, seed
 
         heard = lara.score(Audio(np.concatenate([segment.samples for segment in take], axis=1), lara.codec.sample_rate_hz)).track.point
     else:
-        for _ in take.written():
-            pass
-        take.session.finish()  # closes the last notes
+        take.write()
     return Made(text, point, ensemble(take.session.piece), heard)
 
 

@@ -27,6 +27,8 @@ def sentence(error: Exception) -> str:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers from low to high, for an option's `type`."""
+
     def read(text: str) -> int:
         if not text.isascii() or not text.isdigit() or not low <= int(text[:30]) <= high:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
@@ -36,6 +38,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def affect(text: str) -> float:
+    """A valence or an arousal, -1 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -46,6 +49,7 @@ def affect(text: str) -> float:
 
 
 def tempo(text: str) -> float | tuple[tuple[float, float], ...]:
+    """Beats a minute, or the tempo map ((beat, beats a minute), ...) of a file that daw.read_tempo reads."""
     try:
         return float(text)
     except ValueError:
@@ -59,6 +63,7 @@ def tempo(text: str) -> float | tuple[tuple[float, float], ...]:
 
 
 def pitch_class(text: str) -> int:
+    """A key's name, such as "f#" -> its pitch class, 0 to 11."""
     name = text[:1].upper() + text[1:]
     if name not in PITCH_CLASSES:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(PITCH_CLASSES)}")
@@ -69,6 +74,7 @@ def pitch_class(text: str) -> int:
 
 
 def add_emotion(sub: argparse.ArgumentParser, description: str) -> None:
+    """The options from which asked_curve reads the emotion, as a group of their own."""
     group = sub.add_argument_group("emotion", description)
     group.add_argument("--curve", type=Path, metavar="FILE.json", help="breakpoints with unit and interpolation")
     group.add_argument("--preset", metavar="NAME", help="a ready curve, see `lara emotions`")

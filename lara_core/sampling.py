@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .choices import EMOTION_STRENGTH, TEXT_STRENGTH
 from .conditioning import Conditioning, guidance_rows
 from .decoder import Decoder, KVCache, delay, shifted, undelay
 from .linear import fast_linear
@@ -30,8 +31,8 @@ class Sampling:
     temperature: float = 1.0
     top_k: int = 0  # 0: off
     top_p: float = 0.98  # 1: off
-    text_strength: float = 1.0
-    emotion_strength: float = 3.0
+    text_strength: float = TEXT_STRENGTH
+    emotion_strength: float = EMOTION_STRENGTH
 
     def __post_init__(self):
         if not 0 < self.temperature <= 10:

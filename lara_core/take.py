@@ -90,7 +90,7 @@ class Take:
         """The first segment comes as soon as it can; later ones are made into sound while those after them are sampled."""
         with ThreadPoolExecutor(1, "lara-sound") as sound:
             waiting: deque[tuple[Segment, Future]] = deque()
-            for segment, render in self.written():
+            for segment, render in self._written():
                 waiting.append((segment, sound.submit(render)))
                 while waiting and not waiting[0][0].is_last and (waiting[0][0].index == 0 or waiting[0][1].done() or len(waiting) > MAX_WAITING):
                     ready, samples = waiting.popleft()
@@ -108,8 +108,14 @@ class Take:
         segment, render = self._segment(plan)
         return replace(segment, samples=render())
 
-    def written(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
-        """In place of iterating, where no sound is wanted: segments without their samples, and what renders them."""
+    def write(self) -> list[Segment]:
+        """In place of iterating, where no sound is wanted: all segments, without their samples."""
+        segments = [segment for segment, _ in self._written()]
+        self.session.finish()  # closes the last notes
+        return segments
+
+    def _written(self) -> Iterator[tuple[Segment, Callable[[], np.ndarray]]]:
+        """Segments without their samples, and what renders them."""
         plan = self.plan()
         while plan is not None:
             segment, render = self._segment(plan)

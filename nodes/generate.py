@@ -5,7 +5,7 @@ import time
 
 from comfy_api.latest import io, ui
 
-from ..lara_core.choices import MAX_CANDIDATES
+from ..lara_core.choices import EMOTION_STRENGTH, MAX_CANDIDATES, TEXT_STRENGTH
 from ..lara_core.codec import MAX_SECONDS, Request
 from ..lara_core.codec.score import METRES
 from . import models
@@ -53,9 +53,9 @@ class GenerateMusic(io.ComfyNode):
                 io.Combo.Input("key", options=[ANY, *KEYS], tooltip="The tonic. Whether it is major or minor follows the emotion."),
                 io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="The same seed makes the same piece."),
                 io.Int.Input("takes", default=1, min=1, max=MAX_TAKES, tooltip="So many pieces, with seeds that count up."),
-                io.Float.Input("text_strength", default=1.0, tooltip="How closely to keep to the text; 1 leaves the model as it is.", **strength),
-                io.Float.Input("emotion_strength", default=3.0, tooltip="How closely to keep to the emotion; 1 leaves the model as it is.",
-                               **strength),
+                io.Float.Input("text_strength", default=TEXT_STRENGTH, tooltip="How closely to keep to the text; 1 leaves the model as it is.", **strength),
+                io.Float.Input("emotion_strength", default=EMOTION_STRENGTH,
+                               tooltip="How closely to keep to the emotion; 1 leaves the model as it is.", **strength),
                 io.Float.Input("temperature", default=1.0, min=0.05, max=10.0, step=0.05, tooltip="Below 1 is safer, above 1 is wilder."),
                 io.Boolean.Input("draft", default=False, label_on="draft", label_off="full",
                                  tooltip="A quicker sketch: strengths of 1, and nothing is measured. The full piece has other notes."),

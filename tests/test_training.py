@@ -15,6 +15,7 @@ from training.composer import Composer, parse_chord
 from training.corpus import build, captions, draw_curve, in_key, joined, natural_arousal, packed, reperformed
 from training.muon import Muon, orthogonalised
 from training.styles import STYLES
+from training.windows import MOVING_FRAMES, Corpus
 
 
 def pieces_on_a_grid():
@@ -197,6 +198,21 @@ def test_what_is_heard_joins_the_training_and_is_heard_once(corpus_file, tmp_pat
     assert 0 < np.mean(log[-5:]) < 0.5 * np.mean(log[:5])  # the alignment loss is there, and falls
     with pytest.raises(ValueError, match="training.features"):
         run(corpus_file, tmp_path / "deaf", 1, "--heard-share", "0.5")
+
+
+def test_windows_can_be_drawn_from_where_the_emotion_moves(tmp_path, corpus_file):
+    with np.load(corpus_file) as data:
+        corpus = dict(data)
+    still = corpus | {"emotion": np.zeros_like(corpus["emotion"])}
+    np.savez(tmp_path / "still.npz", **still)
+    with pytest.raises(ValueError, match="moves nowhere"):
+        Corpus(tmp_path / "still.npz", None, moving_share=0.5)
+    end = int(corpus["offsets"][4])  # of the fourth piece, the only one that moves: at its middle, from -0.5 to 0.5
+    middle = (int(corpus["offsets"][3]) + end) // 2
+    still["emotion"][corpus["offsets"][3]:middle], still["emotion"][middle:end] = -0.5, 0.5
+    np.savez(tmp_path / "moving.npz", **still)
+    moving, rng = Corpus(tmp_path / "moving.npz", None, moving_share=1.0), np.random.default_rng(0)
+    assert all(np.ptp(moving._window(rng, MOVING_FRAMES + 1)[1].numpy(), axis=0).min() == 1 for _ in range(20))
 
 
 def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):

@@ -64,8 +64,8 @@ class Corpus(_Windows):
         self.text, self.heard_share, self.heard_starts, self.words = text, heard_share, self.starts[:0], words
         if self.features is not None:
             self.feature_width = self.features.shape[1]
-            self.heard_starts = self.starts[~np.isnan(self.features[self.starts // HEARD_EVERY_FRAMES, 0])]
             known = ~np.isnan(self.features[:, 0])
+            self.heard_starts = self.starts[known[self.starts // HEARD_EVERY_FRAMES]]
             values = self.features[known].astype(np.float32)
             self.features[known] = (values - values.mean(0)) / (values.std(0) + 1e-6)
         if heard_share and not len(self.heard_starts):

@@ -176,7 +176,8 @@ class Question:
         from ..sampling import Sampling
         from ..text import check_prompt
 
-        Request(self.seconds), Sampling(**dict(self.strengths))  # the length and the strengths are such as a piece can have
+        Request(self.seconds)  # the length and the strengths are such as a piece can have
+        Sampling(**dict(self.strengths))
         for text in self.texts:
             if not check_prompt(text):
                 raise ValueError("a text is empty; say in words what to play")

@@ -62,12 +62,11 @@ class _Follower:
             hear("tempo", (round(link.tempo, 2),), now)
         if playing and not self.playing:  # told before the bar line at which the music starts, or just after it
             self.starts_at = math.ceil((beat - LATE_BEATS) / self.beats_per_bar) * self.beats_per_bar
-        elif self.playing and not playing:
+        left_alone = self.others and not others and transport.playing
+        if self.playing and not playing or left_alone:
             self.starts_at = None
             hear("play", (False,), now)
-        if self.others and not others and transport.playing:
-            self.starts_at = None
-            hear("play", (False,), now)
+        if left_alone:
             self.receiver.complain("Everybody else has left the Link session; what was recorded until then is kept.")
         self.playing, self.others = playing, others
         if self.starts_at is not None and beat >= self.starts_at:

@@ -185,7 +185,7 @@ class Receiver:
         """What comes by another way than OSC, as its message in protocol.INCOMING would; a value out of its range is told, and raises nothing."""
         with self._handling:
             try:
-                self._apply(name, INCOMING[name].read(values), now)
+                self._protocol(INCOMING[name], values, now)
             except OscError as error:
                 self.complain(str(error))
 

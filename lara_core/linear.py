@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS_AT_ONCE = 3  # fbgemm adds up in another order for one or two rows than for more: they are filled up
+ROWS_AT_ONCE = 3  # fbgemm adds floats up in another order for one or two rows than for more: they are filled up
 LEVELS = 63  # of an activation, to either side: 2 * 63 * 127 still fits the 16 bits in which AVX2 adds two products
 
 
@@ -27,7 +27,8 @@ class PackedLinear(nn.Module):
         super().__init__()
         weight, bias = weight.detach().float(), None if bias is None else bias.detach().float().clone()
         if int8:
-            self.kind, self.packed = ("int8", _pack_int8(weight)) if has_fbgemm() else ("int8 plain", quantised(weight))
+            self.kind, pack = ("int8 vnni", _pack_vnni) if has_vnni() else ("int8 fbgemm", _pack_fbgemm) if has_fbgemm() else ("int8 plain", quantised)
+            self.packed = pack(weight)
         elif has_fbgemm() and torch.equal(weight.half().float(), weight):
             self.kind, self.packed = "float16", torch.ops.quantized.linear_prepack_fp16(weight, None)
         elif torch.backends.mkldnn.is_available():
@@ -53,14 +54,21 @@ class PackedLinear(nn.Module):
     def _float32_plain(self, x: Tensor) -> Tensor:
         return F.linear(x, self.packed)
 
-    def _int8(self, x: Tensor) -> Tensor:
+    def _int8_vnni(self, x: Tensor) -> Tensor:
+        weight, weight_scale, zeros = self.packed
+        scale, coarse, fine = in_two_parts(x)
+        parts = torch.cat([coarse, fine.round_()]).to(torch.int8)
+        a, b = torch.ops.onednn.qlinear_pointwise(parts, 1.0, 0, weight, weight_scale, zeros, None, 1.0, 0, torch.float32, "none", [], "").chunk(2)
+        return a.add_(b, alpha=0.5 / LEVELS).mul_(scale)
+
+    def _int8_fbgemm(self, x: Tensor) -> Tensor:
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
         scale, coarse, fine = in_two_parts(x)
         a, b = multiply(torch.cat([coarse, fine]), 1.0, LEVELS + 1, self.packed).chunk(2)
         return a.add_(b, alpha=0.5 / LEVELS).mul_(scale)
 
     def _int8_plain(self, x: Tensor) -> Tensor:
-        """The twin of _int8 in torch's plainest operators."""
+        """The twin of both in torch's plainest operators."""
         weight, weight_scale = self.packed
         scale, coarse, fine = in_two_parts(x)
         return (F.linear(coarse, weight.float()) + F.linear(fine.round(), weight.float()) * (0.5 / LEVELS)) * weight_scale * scale
@@ -69,6 +77,12 @@ class PackedLinear(nn.Module):
 def has_fbgemm() -> bool:
     """Whether this torch has its x86 kernels for few rows."""
     return torch.backends.quantized.engine in ("fbgemm", "x86")
+
+
+def has_vnni() -> bool:
+    """Whether this CPU multiplies bytes and adds in 32 bits at once, and this torch has oneDNN's kernels for that."""
+    supported = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    return supported() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
 def in_two_parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +99,12 @@ def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / scale[:, None]).round().to(torch.int8), scale
 
 
-def _pack_int8(weight: Tensor):
+def _pack_vnni(weight: Tensor):
+    whole, scale = quantised(weight)
+    return torch.ops.onednn.qlinear_prepack(whole, None), scale, torch.zeros(len(whole), dtype=torch.long)
+
+
+def _pack_fbgemm(weight: Tensor):
     whole, scale = quantised(weight)
     with warnings.catch_warnings():  # torch plans to drop the tensor type that carries the numbers into its own packing
         warnings.simplefilter("ignore")

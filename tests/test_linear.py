@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lara_core.linear import LEVELS, PackedLinear, fast_linear, in_two_parts
+from lara_core.linear import LEVELS, PackedLinear, fast_linear, has_fbgemm, has_vnni, in_two_parts
 
 N, D, ROWS = 96, 64, 24
 
@@ -34,12 +34,27 @@ def test_int8_rounds_the_weights_and_not_the_activations():
     assert not PackedLinear(weight, int8=True)(torch.zeros(2, D)).any()
 
 
-def test_int8_agrees_with_its_plain_twin(monkeypatch):
-    weight, x = make(half=False)
+def int8_kinds() -> list[str]:
+    """What this machine can compute int8 with, the quickest first."""
+    return ["int8 vnni"] * has_vnni() + ["int8 fbgemm"] * has_fbgemm() + ["int8 plain"]
+
+
+def packed_as(kind: str, weight: torch.Tensor, monkeypatch) -> PackedLinear:
+    for name in ("vnni", "fbgemm"):
+        monkeypatch.setattr(f"lara_core.linear.has_{name}", lambda name=name: kind == f"int8 {name}")
     packed = PackedLinear(weight, int8=True)
-    monkeypatch.setattr("lara_core.linear.has_fbgemm", lambda: False)
-    plain = PackedLinear(weight, int8=True)
-    assert plain.kind == "int8 plain"
+    assert packed.kind == kind
+    return packed
+
+
+def test_int8_takes_the_quickest_kind_there_is():
+    assert PackedLinear(make(half=False)[0], int8=True).kind == int8_kinds()[0]
+
+
+@pytest.mark.parametrize("kind", int8_kinds())
+def test_int8_agrees_with_its_plain_twin(kind, monkeypatch):
+    weight, x = make(half=False)
+    packed, plain = packed_as(kind, weight, monkeypatch), packed_as("int8 plain", weight, monkeypatch)
     torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
@@ -50,11 +65,11 @@ def test_two_parts_make_a_row():
     assert coarse.abs().max() == LEVELS and fine.abs().max() <= LEVELS + 1e-3 and torch.equal(coarse, coarse.round())
 
 
-@pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
-def test_rows_do_not_see_each_other(kind):
+@pytest.mark.parametrize("kind", ["float16", "float32", *int8_kinds()[:-1]])
+def test_rows_do_not_see_each_other(kind, monkeypatch):
     """So that a take made beside others is the take made alone, to the bit."""
     weight, x = make(half=kind == "float16")
-    packed = PackedLinear(weight, int8=kind == "int8")
+    packed = packed_as(kind, weight, monkeypatch) if kind.startswith("int8") else PackedLinear(weight)
     assert packed.kind == kind
     together = packed(x)
     for size in (1, 2, 3, 4, 8, 12):

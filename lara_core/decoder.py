@@ -88,11 +88,11 @@ class Cross:
 
 
 class KVCache:
-    """Self-attention keys and values of all layers, allocated once: [n_layers][B,H,capacity,d]."""
+    """Self-attention keys and values of all layers, allocated once: [n_layers][B,H,capacity,d]. dtype None: that of `like`."""
 
-    def __init__(self, config: DecoderConfig, batch: int, capacity: int, like: Tensor):
+    def __init__(self, config: DecoderConfig, batch: int, capacity: int, like: Tensor, dtype: torch.dtype | None = None):
         shape = (config.n_layers, 2, batch, config.n_heads, capacity, config.width // config.n_heads)
-        self.both = like.new_zeros(shape)
+        self.both = like.new_zeros(shape, dtype=dtype)
         self.keys, self.values = self.both[:, 0], self.both[:, 1]
         self.length = 0  # steps already stored
 
@@ -125,7 +125,7 @@ class Block(nn.Module):
             cache.keys[layer][:, :, start:end], cache.values[layer][:, :, start:end] = k, v
             k, v = cache.keys[layer][:, :, :end], cache.values[layer][:, :, :end]
             assert steps == 1 or start == 0, "a cache takes many steps at once only when it is empty"
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        y = F.scaled_dot_product_attention(q.to(k.dtype), k, v, is_causal=causal).to(x.dtype)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def cross_attention(self, x: Tensor, cross: Cross, text_bias: Tensor, emotion_bias: Tensor | None) -> Tensor:
@@ -175,6 +175,7 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(D)
         self.heads = nn.Linear(D, K * V, bias=False)
+        self.past_dtype: torch.dtype | None = None  # of cached keys and values; None: that of hidden states
         self.positions = sinusoids(2048, D)  # not a weight; grown when a longer window is asked for
         for name, weight in self.named_parameters():
             if weight.dim() == 2:  # GPT-2's initialisation: residual branches start small
@@ -183,7 +184,7 @@ class Decoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of hidden states and of what is cached."""
+        """Of hidden states."""
         return self.norm.weight.dtype
 
     def memory(self, cond: Conditioning) -> Memory:

@@ -199,7 +199,7 @@ class Stepper:
         config = decoder.config
         self.decoder, self.n_rows, self.weights = decoder, len(rows.text), weights or StepWeights(decoder)
         self.memory = decoder.memory(rows)
-        self.cache = KVCache(config, self.n_rows, capacity, decoder.norm.weight)
+        self.cache = KVCache(config, self.n_rows, capacity, decoder.norm.weight, decoder.past_dtype)
         self.positions = decoder.positions_of(0, capacity, like=self.weights.table)
         self.first_row = torch.arange(config.n_codebooks, device=self.weights.table.device) * (config.codebook_size + 1)
         layers, self.bias, self.emotion = self.memory.layers, self.memory.text_bias, None
@@ -240,7 +240,7 @@ class Stepper:
             y = F.layer_norm(x, norm_shape, block.self_norm.weight, block.self_norm.bias)
             y = qkv(y).view(rows, 3, heads, size)
             own[layer].copy_(y[:, 1:].transpose(0, 1))
-            y = F.scaled_dot_product_attention(y[:, 0, :, None], past[2 * layer], past[2 * layer + 1])
+            y = F.scaled_dot_product_attention(y[:, 0, :, None].to(cache.both.dtype), past[2 * layer], past[2 * layer + 1]).to(x.dtype)
             x = out(y.reshape(rows, width)).add_(x)
             if blank < rows:
                 y = F.layer_norm(x[blank:], norm_shape, block.cross_norm.weight, block.cross_norm.bias)

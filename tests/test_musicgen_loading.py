@@ -46,7 +46,7 @@ def test_precisions(folder, dtype, packed):
     kinds = {name: getattr(module, "kind", "").split()[:1] for name, module in decoder.named_modules() if name in ("heads", "blocks.0.fc1", "text_proj")}
     if dtype == torch.int8:
         assert kinds == {"heads": ["int8"], "blocks.0.fc1": ["int8"], "text_proj": ["float32"]}
-        assert decoder.dtype == torch.float32
+        assert decoder.dtype == torch.float32 and decoder.past_dtype == torch.bfloat16
 
 
 def test_packed_weights_stay_where_they_are(folder, tmp_path):

@@ -82,6 +82,18 @@ def test_stepper_gives_the_decoders_logits():
     torch.testing.assert_close(torch.stack(cached, dim=2), whole[:, :, 3:], atol=1e-5, rtol=1e-5)
 
 
+def test_a_past_of_fewer_bits_is_nearly_the_same_past():
+    decoder, cond, columns = make_decoder(), make_cond(2, 9), random_codes(2, K, 12)
+
+    def logits() -> torch.Tensor:
+        with torch.inference_mode():
+            stepper = Stepper(decoder, cond, 12)
+            return torch.stack([stepper.prefill(columns[:, :, :4])] + [stepper.step(columns[:, :, s]) for s in range(4, 12)], dim=2)
+
+    exact, decoder.past_dtype = logits(), torch.bfloat16
+    assert 0 < (logits() - exact).std() < 0.01 * exact.std()
+
+
 def test_positions_reach_beyond_the_table():
     decoder, cond = make_decoder(), make_cond(1, 30)
     expected = generate(decoder, cond, empty_context(), free(30), Sampling(), 0)

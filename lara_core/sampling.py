@@ -30,7 +30,7 @@ class Sampling:
 
     temperature: float = 1.0
     top_k: int = 0  # 0: off
-    top_p: float = 0.9  # 1: off
+    top_p: float = 0.98  # 1: off
     text_strength: float = TEXT_STRENGTH
     emotion_strength: float = EMOTION_STRENGTH
 

@@ -43,7 +43,7 @@ def main() -> None:
     exact, rounded = Lara.load(args.model), Lara.load(args.model, dtype=torch.int8)
     sides = {"float32": heard(exact, asked, 1, args.seconds, "float32"), "int8": heard(rounded, asked, 1, args.seconds, "int8"),
              "float32, other seeds": heard(exact, asked, 2, args.seconds, "float32, other seeds")}
-    wanted, reference = np.array([target.curve.points[0][1:] for _, target in asked]), sides["float32, other seeds"]
+    wanted, reference = np.array([target.point for _, target in asked]), sides["float32, other seeds"]
     print(f"{machine()}; {exact.name}, {len(asked)} pieces of {args.seconds:g} s a side\n")
     print("| | follows valence, r | arousal, r | valence, arousal less float32's | piece by piece | FAD to float32, other seeds |\n|---|---|---|---|---|---|")
     for name, (points, features) in sides.items():

@@ -88,11 +88,12 @@ class Cross:
 
 
 class KVCache:
-    """Self-attention keys and values of all layers, allocated once: [n_layers][B,H,capacity,d]. dtype None: that of `like`."""
+    """Self-attention keys and values of all layers, allocated once: [n_layers][B,H,capacity,d]."""
 
-    def __init__(self, config: DecoderConfig, batch: int, capacity: int, like: Tensor, dtype: torch.dtype | None = None):
+    def __init__(self, decoder: "Decoder", batch: int, capacity: int):
+        config = decoder.config
         shape = (config.n_layers, 2, batch, config.n_heads, capacity, config.width // config.n_heads)
-        self.both = like.new_zeros(shape, dtype=dtype)
+        self.both = decoder.norm.weight.new_zeros(shape, dtype=decoder.past_dtype)
         self.keys, self.values = self.both[:, 0], self.both[:, 1]
         self.length = 0  # steps already stored
 

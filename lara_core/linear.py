@@ -6,6 +6,7 @@ that a take made beside others is the take made alone.
 """
 
 import warnings
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -56,22 +57,16 @@ class PackedLinear(nn.Module):
 
     def _int8_vnni(self, x: Tensor) -> Tensor:
         weight, weight_scale, zeros = self.packed
-        scale, coarse, fine = in_two_parts(x)
-        parts = torch.cat([coarse, fine.round_()]).to(torch.int8)
-        a, b = torch.ops.onednn.qlinear_pointwise(parts, 1.0, 0, weight, weight_scale, zeros, None, 1.0, 0, torch.float32, "none", [], "").chunk(2)
-        return a.add_(b, alpha=0.5 / LEVELS).mul_(scale)
+        return _by_parts(x, lambda parts: torch.ops.onednn.qlinear_pointwise(
+            parts.round_().to(torch.int8), 1.0, 0, weight, weight_scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""))
 
     def _int8_fbgemm(self, x: Tensor) -> Tensor:
-        multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        scale, coarse, fine = in_two_parts(x)
-        a, b = multiply(torch.cat([coarse, fine]), 1.0, LEVELS + 1, self.packed).chunk(2)
-        return a.add_(b, alpha=0.5 / LEVELS).mul_(scale)
+        return _by_parts(x, lambda parts: torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(parts, 1.0, LEVELS + 1, self.packed))
 
     def _int8_plain(self, x: Tensor) -> Tensor:
         """The twin of both in torch's plainest operators."""
         weight, weight_scale = self.packed
-        scale, coarse, fine = in_two_parts(x)
-        return (F.linear(coarse, weight.float()) + F.linear(fine.round(), weight.float()) * (0.5 / LEVELS)) * weight_scale * scale
+        return _by_parts(x, lambda parts: F.linear(parts.round_(), weight.float()).mul_(weight_scale))
 
 
 def has_fbgemm() -> bool:
@@ -91,6 +86,13 @@ def in_two_parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     levels = x / scale
     coarse = levels.round()
     return scale, coarse, levels.sub_(coarse).mul_(2 * LEVELS)
+
+
+def _by_parts(x: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor:
+    """x @ weight.T by a `multiply` for whole numbers within LEVELS, which gets coarse rows and fine ones at once."""
+    scale, coarse, fine = in_two_parts(x)
+    a, b = multiply(torch.cat([coarse, fine])).chunk(2)
+    return a.add_(b, alpha=0.5 / LEVELS).mul_(scale)
 
 
 def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:

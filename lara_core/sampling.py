@@ -199,7 +199,7 @@ class Stepper:
         config = decoder.config
         self.decoder, self.n_rows, self.weights = decoder, len(rows.text), weights or StepWeights(decoder)
         self.memory = decoder.memory(rows)
-        self.cache = KVCache(config, self.n_rows, capacity, decoder.norm.weight, decoder.past_dtype)
+        self.cache = KVCache(decoder, self.n_rows, capacity)
         self.positions = decoder.positions_of(0, capacity, like=self.weights.table)
         self.first_row = torch.arange(config.n_codebooks, device=self.weights.table.device) * (config.codebook_size + 1)
         layers, self.bias, self.emotion = self.memory.layers, self.memory.text_bias, None

@@ -71,27 +71,29 @@ def test_cached_equals_naive_without_emotion(has_encoder, context_frames):
     assert torch.equal(generate(*arguments), generate_naive(*arguments))
 
 
+def stepped(decoder: Decoder, cond: Conditioning, columns: torch.Tensor, prefilled: int) -> torch.Tensor:
+    """Logits [B,K,S,V] of a Stepper that is given so many input columns at once and the others one by one."""
+    stepper = Stepper(decoder, cond, columns.shape[2])
+    logits = [stepper.prefill(columns[:, :, :prefilled])]
+    logits += [stepper.step(columns[:, :, s]) for s in range(prefilled, columns.shape[2])]
+    return torch.stack(logits, dim=2)
+
+
 def test_stepper_gives_the_decoders_logits():
     decoder, cond, steps = make_decoder(), make_cond(2, 9), random_codes(2, K, 12)
     columns = shifted(steps, pad=V)
     with torch.no_grad():
         whole = decoder.logits(decoder.hidden(columns, decoder.memory(cond)))
     with torch.inference_mode():
-        stepper = Stepper(decoder, cond, 12)
-        cached = [stepper.prefill(columns[:, :, :4])] + [stepper.step(columns[:, :, s]) for s in range(4, 12)]
-    torch.testing.assert_close(torch.stack(cached, dim=2), whole[:, :, 3:], atol=1e-5, rtol=1e-5)
+        cached = stepped(decoder, cond, columns, 4)
+    torch.testing.assert_close(cached, whole[:, :, 3:], atol=1e-5, rtol=1e-5)
 
 
 def test_a_past_of_fewer_bits_is_nearly_the_same_past():
     decoder, cond, columns = make_decoder(), make_cond(2, 9), random_codes(2, K, 12)
-
-    def logits() -> torch.Tensor:
-        with torch.inference_mode():
-            stepper = Stepper(decoder, cond, 12)
-            return torch.stack([stepper.prefill(columns[:, :, :4])] + [stepper.step(columns[:, :, s]) for s in range(4, 12)], dim=2)
-
-    exact, decoder.past_dtype = logits(), torch.bfloat16
-    assert 0 < (logits() - exact).std() < 0.01 * exact.std()
+    with torch.inference_mode():
+        exact, decoder.past_dtype = stepped(decoder, cond, columns, 4), torch.bfloat16
+        assert 0 < (stepped(decoder, cond, columns, 4) - exact).std() < 0.01 * exact.std()
 
 
 def test_positions_reach_beyond_the_table():
@@ -231,10 +233,9 @@ def test_constant_curve_is_the_papers_concatenation():
     with torch.inference_mode():
         expected = paper_logits(decoder, columns, cond.text[0, :L - 1], cond.emotion[0, 0])
         trained = decoder.logits(decoder.hidden(columns, decoder.memory(cond)))[0]
-        stepper = Stepper(decoder, cond, 12)
-        cached = [stepper.prefill(columns[:, :, :1])] + [stepper.step(columns[:, :, s]) for s in range(1, 12)]
+        cached = stepped(decoder, cond, columns, 1)
     torch.testing.assert_close(trained, expected, atol=2e-5, rtol=1e-4)
-    torch.testing.assert_close(torch.stack(cached, dim=2)[0], expected, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(cached[0], expected, atol=2e-5, rtol=1e-4)
 
 
 def test_masked_rows_have_zero_cross_attention_and_finite_gradients():
@@ -250,12 +251,11 @@ def test_masked_rows_have_zero_cross_attention_and_finite_gradients():
 
     columns = shifted(random_codes(2, K, 9), pad=V)
     with torch.inference_mode():
-        stepper = Stepper(decoder, cond, 9)
-        cached = [stepper.prefill(columns[:, :, :1])] + [stepper.step(columns[:, :, s]) for s in range(1, 9)]
+        cached = stepped(decoder, cond, columns, 1)
         for block in decoder.blocks:  # then the whole of cross-attention may as well not be there
             block.cross_out.weight.zero_()
         without = decoder.logits(decoder.hidden(columns, decoder.memory(cond)))
-    torch.testing.assert_close(torch.stack(cached, dim=2)[0], without[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(cached[0], without[0], atol=1e-5, rtol=1e-5)
 
 
 def test_a_masked_text_token_does_not_exist():

@@ -173,7 +173,7 @@ def relabel(corpus: dict, jobs: int, share: float, level_share: float = 0.0) -> 
     todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
         guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
-    label, measures = drawn.copy(), {}
+    label, measures = drawn.copy(), []
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
         heard, smooth = (np.concatenate([x[i] for i in own]) for x in (guessed, meant))
@@ -185,9 +185,9 @@ def relabel(corpus: dict, jobs: int, share: float, level_share: float = 0.0) -> 
         mixed = drawn[frames] + share * np.repeat(heard - smooth, HEARD_EVERY_FRAMES, 0)
         centre, spread = drawn[frames].mean(0), drawn[frames].std(0) / np.maximum(mixed.std(0), 1e-6)  # one piece may be a kind, and still
         label[frames] = centre + (mixed - centre) * spread
-        measures[kind] = frames, centre, level, unit * spread
-    common_centre, common_level, common_unit = (np.median(each, 0) for each in list(zip(*measures.values()))[1:])
-    for frames, centre, level, unit in measures.values():
+        measures.append((frames, centre, level, unit * spread))
+    common_centre, common_level, common_unit = (np.median(each, 0) for each in list(zip(*measures))[1:])
+    for frames, centre, level, unit in measures:
         in_common = common_centre + (level - common_level + (label[frames] - centre) / np.maximum(unit, 1e-6)) * common_unit
         label[frames] += level_share * (in_common - label[frames])
     return np.tanh(label).astype(np.float16)  # the most extreme stay apart: with all of them at 1, to ask for 1 is to ask for their mean

@@ -43,8 +43,9 @@ class Target:
     curve: Curve
 
     @property
-    def is_point(self) -> bool:
-        return len(self.curve.points) == 1
+    def point(self) -> tuple[float, float] | None:
+        """Valence and arousal where they are constant, None for an arc."""
+        return self.curve.points[0][1:] if len(self.curve.points) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def manifest_text(question: Question) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(MANIFEST_COLUMNS)
     for target, text, seed in question.cells():
-        point = target.curve.points[0][1:] if target.is_point else ("", "")
+        point = target.point or ("", "")
         writer.writerow((file_name(target.name, text, seed), *point, text, seed, target.name, question.seconds))
     return out.getvalue()
 
@@ -247,7 +248,7 @@ def read_manifest(path: Path, targets: Sequence[Target]) -> list[tuple[Target, s
             target = named.get(row.get("target") or "")
             if target is None:
                 point = _point(float(row["valence"]), float(row["arousal"]))
-                near = (t for t in targets if t.is_point and math.dist(t.curve.points[0][1:], point.curve.points[0][1:]) < SAME_POINT)
+                near = (t for t in targets if t.point and math.dist(t.point, point.point) < SAME_POINT)
                 target = next(near, point)
             found.append((target, row.get("text") or "", int(row.get("seed") or 1), path.parent / row["file"]))
         except (KeyError, TypeError, ValueError) as error:

@@ -45,7 +45,7 @@ def rows_of(pieces: Sequence[Piece], measured: Mapping[str, dict]) -> list[dict]
         problem = entry["problem"] or (None if entry["point"] else "not music")
         if not problem:
             row |= dict(zip(GOT, entry["point"]))
-            if not piece.target.is_point:
+            if piece.target.point is None:
                 try:
                     row |= _followed(piece, entry)
                 except ValueError as error:
@@ -208,7 +208,7 @@ def write(folder: Path, pieces: Sequence[Piece], measured: Mapping[str, dict], f
                         if piece.system == REFERENCE and (problem := measured[piece.job.key]["problem"])]
     if not good:
         raise ValueError(f"none of the {len(rows)} pieces could be measured; the first: {bad[0]['problem']}")
-    arcs = any(not piece.target.is_point for piece in own)
+    arcs = any(piece.target.point is None for piece in own)
     if arcs:
         good = [row for row in good if "valence_windowed_r" in row]
     summary = summarise(good, arcs) + distances(pieces, measured)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 ROWS_AT_ONCE = 3  # fbgemm adds floats up in another order for one or two rows than for more: they are filled up
 LEVELS = 63  # of an activation, to either side: 2 * 63 * 127 still fits the 16 bits in which AVX2 adds two products
+ZERO = LEVELS + 1  # where an activation of 0 stands among unsigned bytes
 
 
 class PackedLinear(nn.Module):
@@ -56,12 +57,12 @@ class PackedLinear(nn.Module):
         return F.linear(x, self.packed)
 
     def _int8_vnni(self, x: Tensor) -> Tensor:
-        weight, weight_scale, zeros = self.packed
+        weight, weight_scale, zeros = self.packed  # unsigned activations: for signed ones oneDNN has kernels with AMX alone, and a slow stand-in else
         return _by_parts(x, lambda parts: torch.ops.onednn.qlinear_pointwise(
-            parts.round_().to(torch.int8), 1.0, 0, weight, weight_scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""))
+            parts.round_().add_(ZERO).to(torch.uint8), 1.0, ZERO, weight, weight_scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""))
 
     def _int8_fbgemm(self, x: Tensor) -> Tensor:
-        return _by_parts(x, lambda parts: torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(parts, 1.0, LEVELS + 1, self.packed))
+        return _by_parts(x, lambda parts: torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(parts, 1.0, ZERO, self.packed))
 
     def _int8_plain(self, x: Tensor) -> Tensor:
         """The twin of both in torch's plainest operators."""

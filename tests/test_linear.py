@@ -1,5 +1,8 @@
 """Packed linear maps against F.linear: how exact each kind is, and that rows don't see each other."""
 
+import math
+import time
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,6 +52,23 @@ def packed_as(kind: str, weight: torch.Tensor, monkeypatch) -> PackedLinear:
 
 def test_int8_takes_the_quickest_kind_there_is():
     assert PackedLinear(make(half=False)[0], int8=True).kind == int8_kinds()[0]
+
+
+@pytest.mark.parametrize("kind", int8_kinds()[:-1])
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_int8_is_computed_by_a_kernel(kind, rows, monkeypatch):
+    """Half of float32's time for few rows, about the same for many; where oneDNN has no kernel for a type it takes a thousand times longer."""
+    weight, x = torch.randn(1024, 1024), torch.randn(rows, 1024)
+
+    def seconds(linear):
+        best = math.inf
+        for _ in range(5):
+            began = time.perf_counter()
+            linear(x)
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    assert seconds(packed_as(kind, weight, monkeypatch)) < 10 * seconds(PackedLinear(weight))
 
 
 @pytest.mark.parametrize("kind", int8_kinds())

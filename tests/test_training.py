@@ -228,29 +228,21 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
     corpus["features"] = np.zeros((rows, 1), np.float16)
     unheard = slice(corpus["offsets"][28] // 4, None)  # half of the pieces
     corpus["heard"][:3], corpus["heard"][unheard], corpus["features"][unheard] = np.nan, np.nan, np.nan  # silence at the beginning
-
-    def relabelled(corpus, *shares):
-        emotion = labels.relabel(corpus, 1, *shares).astype(np.float32)
-        assert emotion.shape == drawn.shape and np.abs(emotion).max() < 1
-        return np.arctanh(emotion)  # without what keeps the extremes apart
-
-    emotion = relabelled(corpus, 0.6)
+    emotion = labels.relabel(corpus, 1, 0.6).astype(np.float32)
+    assert emotion.shape == drawn.shape and np.abs(emotion).max() <= 1
     kinds = np.repeat(json.loads(str(corpus["kinds"])), np.diff(corpus["offsets"]))
     told = np.repeat(truth, 4, 0)
     before, after = labels.within(kinds, drawn, told), labels.within(kinds, emotion, told)
     assert after[0] > before[0] + 0.1 and after[1] > before[1]
     for kind in np.unique(kinds):
-        assert np.allclose(emotion[kinds == kind].std(0), drawn[kinds == kind].std(0), rtol=0.01)
+        assert np.allclose(emotion[kinds == kind].std(0), drawn[kinds == kind].std(0), rtol=0.2)  # less what lies beyond -1 and 1
     assert "valence" in capsys.readouterr().out
     alone = corpus | {"kinds": np.array(json.dumps([*json.loads(str(corpus["kinds"]))[:-1], "a still piece"]))}
     alone["emotion"] = corpus["emotion"].copy()
     alone["emotion"][corpus["offsets"][-2]:] = 0.25
-    assert np.allclose(relabelled(alone, 0.6)[corpus["offsets"][-2]:], 0.25, atol=1e-3)
-    wholly, known = relabelled(corpus, 1.0), np.repeat(~np.isnan(corpus["heard"][:, 0]), 4)
-    assert min(labels.within(kinds[known], wholly[known], told[known])) > 0.9  # what was heard is believed
-    levelled = relabelled(corpus, 1.0, 1.0)  # and with one measure for all styles, across them too
-    for d in (0, 1):
-        assert np.corrcoef(levelled[known, d], told[known, d])[0, 1] > max(0.9, np.corrcoef(wholly[known, d], told[known, d])[0, 1])
+    assert np.array_equal(labels.relabel(alone, 1, 0.6)[corpus["offsets"][-2]:], alone["emotion"][corpus["offsets"][-2]:])
+    wholly, known = labels.relabel(corpus, 1, 1.0).astype(np.float32), np.repeat(~np.isnan(corpus["heard"][:, 0]), 4)
+    assert min(labels.within(kinds[known], wholly[known], told[known])) > 0.9  # what was heard is believed (labels end at -1 and 1)
     with pytest.raises(ValueError, match="training.features"):
         labels.relabel({name: value for name, value in corpus.items() if name != "heard"}, 1, 0.6)
 

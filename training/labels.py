@@ -5,9 +5,9 @@ gets the valence and arousal it would be heard with.
 
 The drawn curve of a composed piece says what its composer meant; chance in its harmony, figures and instruments moves what is heard as
 far again. A kernel ridge regression from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
-predicts it for what was not heard. Within each style the prediction is brought to the mean and spread of the drawn labels, so that every
-style can be asked for everything, and mixed with them; then the style is moved part of the way to where it stands among the others, so that
-the same emotion asked for of a music box and of a rock band is not heard as two. `emotion` in the file is replaced; all else is copied.
+predicts it for what was not heard. Within each style the prediction is brought to the mean and spread of the drawn labels and mixed with
+them, so that every style can be asked for everything: a music box has a calm and a tense of its own. `emotion` in the file is replaced; all
+else is copied.
 """
 
 import argparse
@@ -28,7 +28,6 @@ WINDOW_SECONDS = 9.0  # the predictor judges 3 s together with its neighbours
 SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same,
 MOST_ROWS = 8000  # or from fewer: its cost grows with their cube
 HEARD_SHARE = 0.8  # of the label; the rest is the drawn curve
-LEVEL_SHARE = 0.6  # of the way from every style's own measure to one measure for all
 FOLDS = 5
 
 
@@ -161,7 +160,7 @@ def learn(corpus: dict, kinds: np.ndarray) -> tuple[KernelRidge, np.ndarray]:
     return KernelRidge(inputs, targets), centred(order_kinds, targets[order]).std(0) / centred(order_kinds, guessed).std(0)
 
 
-def relabel(corpus: dict, jobs: int, share: float, level_share: float = 0.0) -> np.ndarray:
+def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
     """The emotion [total,2] of every frame: the drawn curve moved towards what would be heard. ValueError where nothing was heard."""
     if "heard" not in corpus:
         raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first.")
@@ -173,24 +172,18 @@ def relabel(corpus: dict, jobs: int, share: float, level_share: float = 0.0) -> 
     todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
         guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
-    label, measures = drawn.copy(), []
+    label = drawn.copy()
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
         heard, smooth = (np.concatenate([x[i] for i in own]) for x in (guessed, meant))
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in (pieces[i] for i in own)])
         heard = np.where(np.isnan(known), heard.mean(0) + wider * (heard - heard.mean(0)), known)
         frames = np.concatenate([np.arange(*pieces[i]) for i in own])
-        level, unit = heard.mean(0), smooth.std(0) / np.maximum(heard.std(0), 1e-6)  # labels for one of what is heard
-        heard = (heard - level) * unit + smooth.mean(0)
+        heard = (heard - heard.mean(0)) / np.maximum(heard.std(0), 1e-6) * smooth.std(0) + smooth.mean(0)
         mixed = drawn[frames] + share * np.repeat(heard - smooth, HEARD_EVERY_FRAMES, 0)
-        centre, spread = drawn[frames].mean(0), drawn[frames].std(0) / np.maximum(mixed.std(0), 1e-6)  # one piece may be a kind, and still
-        label[frames] = centre + (mixed - centre) * spread
-        measures.append((frames, centre, level, unit * spread))
-    common_centre, common_level, common_unit = (np.median(each, 0) for each in list(zip(*measures))[1:])
-    for frames, centre, level, unit in measures:
-        in_common = common_centre + (level - common_level + (label[frames] - centre) / np.maximum(unit, 1e-6)) * common_unit
-        label[frames] += level_share * (in_common - label[frames])
-    return np.tanh(label).astype(np.float16)  # the most extreme stay apart: with all of them at 1, to ask for 1 is to ask for their mean
+        centre = drawn[frames].mean(0)
+        label[frames] = centre + (mixed - centre) * drawn[frames].std(0) / np.maximum(mixed.std(0), 1e-6)  # one piece may be a kind, and still
+    return np.clip(label, -1, 1).astype(np.float16)
 
 
 def main():
@@ -198,12 +191,11 @@ def main():
     parser.add_argument("corpus", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--share", type=float, default=HEARD_SHARE, help="of what is heard in the label, 0 to 1")
-    parser.add_argument("--level-share", type=float, default=LEVEL_SHARE, help="0: every style has its own measure, 1: one for all")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
     with np.load(args.corpus) as data:
         corpus = dict(data)
-    corpus["emotion"] = relabel(corpus, args.jobs, args.share, args.level_share)
+    corpus["emotion"] = relabel(corpus, args.jobs, args.share)
     temporary = args.output.with_suffix(".tmp.npz")
     np.savez_compressed(temporary, **corpus)
     os.replace(temporary, args.output)

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from .adapter import FORMAT as ADAPTER, apply_adapter
 from .decoder import Decoder, DecoderConfig
-from .linear import PackedLinear
+from .linear import PackedLinear, has_amx
 from .weights import CONFIG, INDEX, WEIGHTS, find_file, read_json, read_tensors
 
 FORMAT, VERSION = "lara", 1
@@ -117,8 +117,8 @@ def build_decoder(config: DecoderConfig, weights: Mapping[str, Tensor], device: 
     """A config and exactly its weights, which are read one after the other -> a Decoder in evaluation mode.
 
     packed: only to play, on the CPU, in float32: every linear map is a PackedLinear. dtype torch.int8 is packed always; the maps of
-    the blocks and the heads are then int8, what the past left for attention is bfloat16, all else is float32. Raises ValueError naming
-    the first misfit.
+    the blocks and the heads are then int8, what the past left for attention is bfloat16 where the CPU has AMX, all else is float32.
+    Raises ValueError naming the first misfit.
     """
     int8 = dtype == torch.int8
     if (packed or int8) and torch.device(device).type != "cpu":
@@ -131,7 +131,7 @@ def build_decoder(config: DecoderConfig, weights: Mapping[str, Tensor], device: 
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ValueError(f"The weights {what} {min(names)}{more}; they don't belong to this config.json.")
     dtype = torch.float32 if int8 else dtype
-    decoder.past_dtype = torch.bfloat16 if int8 else None
+    decoder.past_dtype = torch.bfloat16 if int8 and has_amx() else None  # without AMX, attention to it takes three times that to float32
 
     def read(name: str) -> Tensor:
         weight = weights[name]

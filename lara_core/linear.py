@@ -81,6 +81,11 @@ def has_vnni() -> bool:
     return supported() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
+def has_amx() -> bool:
+    """Whether this CPU multiplies small matrices of bfloat16 at once."""
+    return getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+
+
 def in_two_parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows [B,D] -> scale [B,1], whole numbers, and what they leave: x = scale * (coarse + fine / (2 * LEVELS)), both within LEVELS."""
     scale = x.abs().amax(-1, keepdim=True).clamp_min_(1e-30).div_(LEVELS)

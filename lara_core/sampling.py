@@ -177,6 +177,15 @@ def _seeds(seed: int | Sequence[int], batch: int) -> list[int]:
     return [int(s) % 2 ** 64 for s in seeds]
 
 
+def attention_of_one(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Scaled dot-product attention of one query [B,H,1,d] over keys and values [B,H,S,d] -> [B,H,1,d]. On the CPU, in float32, two products
+    over a long past take a quarter less time than torch's own, which is made for many queries."""
+    if query.device.type != "cpu" or query.dtype != torch.float32 or keys[0].numel() < 2 ** 17:
+        return F.scaled_dot_product_attention(query, keys, values)
+    scores = torch.matmul(keys, (query * query.shape[-1] ** -0.5).transpose(2, 3)).transpose(2, 3)
+    return torch.matmul(scores.softmax(-1), values)
+
+
 class StepWeights:
     """A decoder's weights as Stepper reads them: one embedding table for all codebooks, and linear maps for few rows."""
 
@@ -240,7 +249,7 @@ class Stepper:
             y = F.layer_norm(x, norm_shape, block.self_norm.weight, block.self_norm.bias)
             y = qkv(y).view(rows, 3, heads, size)
             own[layer].copy_(y[:, 1:].transpose(0, 1))
-            y = F.scaled_dot_product_attention(y[:, 0, :, None].to(cache.both.dtype), past[2 * layer], past[2 * layer + 1]).to(x.dtype)
+            y = attention_of_one(y[:, 0, :, None].to(cache.both.dtype), past[2 * layer], past[2 * layer + 1]).to(x.dtype)
             x = out(y.reshape(rows, width)).add_(x)
             if blank < rows:
                 y = F.layer_norm(x[blank:], norm_shape, block.cross_norm.weight, block.cross_norm.bias)

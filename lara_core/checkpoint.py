@@ -149,6 +149,8 @@ def build_decoder(config: DecoderConfig, weights: Mapping[str, Tensor], device: 
             for end, parameter in module.named_parameters(recurse=False, prefix=name):
                 weight = nn.Parameter(read(end).to(device, dtype, copy=True), requires_grad=parameter.requires_grad)
                 setattr(module, end.rpartition(".")[2], weight)
+    if int8 and decoder.heads.kind == "int8 plain":
+        log.warning("This torch has no int8 kernels for this CPU: int8 saves memory here, but float32 is faster.")
     return decoder.to(device, dtype).eval()  # what is not a weight, too
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lara_core.checkpoint import load_model
-from lara_core.linear import PackedLinear, has_amx
+from lara_core.linear import PackedLinear, has_amx, has_fbgemm
 from lara_core.pipeline import SHIPPED_MODELS, Lara, find_model
 from musicgen import make_musicgen, save_musicgen
 
@@ -47,6 +47,15 @@ def test_precisions(folder, dtype, packed):
     if dtype == torch.int8:
         assert kinds == {"heads": ["int8"], "blocks.0.fc1": ["int8"], "text_proj": ["float32"]}
         assert decoder.dtype == torch.float32 and decoder.past_dtype == (torch.bfloat16 if has_amx() else None)
+
+
+def test_int8_says_where_it_is_slow(folder, monkeypatch, caplog):
+    Lara.load(folder, dtype=torch.int8)
+    assert not has_fbgemm() or "int8" not in caplog.text
+    for name in ("vnni", "fbgemm"):
+        monkeypatch.setattr(f"lara_core.linear.has_{name}", lambda: False)
+    Lara.load(folder, dtype=torch.int8)
+    assert "float32 is faster" in caplog.text
 
 
 def test_packed_weights_stay_where_they_are(folder, tmp_path):

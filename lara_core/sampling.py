@@ -19,6 +19,7 @@ from .decoder import Decoder, KVCache, delay, shifted, undelay
 from .linear import fast_linear
 
 FREE = -1  # in forced codes: this one is to be sampled
+LONG_PAST = 2 ** 17  # numbers among the keys of a row: 128 columns of musicgen-small; the embedded model, with 192 a column, has fewer
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _seeds(seed: int | Sequence[int], batch: int) -> list[int]:
 def attention_of_one(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Scaled dot-product attention of one query [B,H,1,d] over keys and values [B,H,S,d] -> [B,H,1,d]. On the CPU, in float32, two products
     over a long past take a quarter less time than torch's own, which is made for many queries."""
-    if query.device.type != "cpu" or query.dtype != torch.float32 or keys[0].numel() < 2 ** 17:
+    if query.device.type != "cpu" or query.dtype != torch.float32 or keys[0].numel() < LONG_PAST:
         return F.scaled_dot_product_attention(query, keys, values)
     scores = torch.matmul(keys, (query * query.shape[-1] ** -0.5).transpose(2, 3)).transpose(2, 3)
     return torch.matmul(scores.softmax(-1), values)

@@ -1,7 +1,6 @@
 """Packed linear maps against F.linear: how exact each kind is, and that rows don't see each other."""
 
-import math
-import time
+import timeit
 
 import pytest
 import torch
@@ -59,15 +58,7 @@ def test_int8_takes_the_quickest_kind_there_is():
 def test_int8_is_computed_by_a_kernel(kind, rows, monkeypatch):
     """Half of float32's time for few rows, about the same for many; where oneDNN has no kernel for a type it takes a thousand times longer."""
     weight, x = torch.randn(1024, 1024), torch.randn(rows, 1024)
-
-    def seconds(linear):
-        best = math.inf
-        for _ in range(5):
-            began = time.perf_counter()
-            linear(x)
-            best = min(best, time.perf_counter() - began)
-        return best
-
+    seconds = lambda linear: min(timeit.repeat(lambda: linear(x), number=1, repeat=5))
     assert seconds(packed_as(kind, weight, monkeypatch)) < 10 * seconds(PackedLinear(weight))
 
 

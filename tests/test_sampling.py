@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lara_core.conditioning import Conditioning, guidance_rows
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted, undelay
-from lara_core.sampling import FREE, Sampling, Stepper, attention_of_one, choose, generate, generate_naive
+from lara_core.sampling import FREE, LONG_PAST, Sampling, Stepper, attention_of_one, choose, generate, generate_naive
 
 K, V, L, TEXT_WIDTH = 4, 12, 5, 8
 
@@ -99,7 +99,7 @@ def test_a_past_of_fewer_bits_is_nearly_the_same_past():
 @pytest.mark.parametrize("columns", [1, 40, 700])  # a short past, and one long enough for products of its own
 def test_attention_of_one_query(columns):
     query, past = torch.randn(2, 4, 1, 64), torch.randn(2, 2, 4, 800, 64)[..., :columns, :]
-    assert (past[0, 0].numel() >= 2 ** 17) == (columns == 700)
+    assert (past[0, 0].numel() >= LONG_PAST) == (columns == 700)
     attended = attention_of_one(query, *past)
     torch.testing.assert_close(attended, F.scaled_dot_product_attention(query, *past), atol=1e-5, rtol=1e-5)
     assert torch.equal(attended[1:], attention_of_one(query[1:], *past[:, 1:]))  # a row does not see how many there are

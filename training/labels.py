@@ -160,6 +160,11 @@ def learn(corpus: dict, kinds: np.ndarray) -> tuple[KernelRidge, np.ndarray]:
     return KernelRidge(inputs, targets), centred(order_kinds, targets[order]).std(0) / centred(order_kinds, guessed).std(0)
 
 
+def in_measure_of(known: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """x [N,2] brought to the mean and the spread of `known` [M,2], of which one still piece may be all."""
+    return known.mean(0) + (x - x.mean(0)) / np.maximum(x.std(0), 1e-6) * known.std(0)
+
+
 def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
     """The emotion [total,2] of every frame: the drawn curve moved towards what would be heard. ValueError where nothing was heard."""
     if "heard" not in corpus:
@@ -179,10 +184,8 @@ def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in (pieces[i] for i in own)])
         heard = np.where(np.isnan(known), heard.mean(0) + wider * (heard - heard.mean(0)), known)
         frames = np.concatenate([np.arange(*pieces[i]) for i in own])
-        heard = (heard - heard.mean(0)) / np.maximum(heard.std(0), 1e-6) * smooth.std(0) + smooth.mean(0)
-        mixed = drawn[frames] + share * np.repeat(heard - smooth, HEARD_EVERY_FRAMES, 0)
-        centre = drawn[frames].mean(0)
-        label[frames] = centre + (mixed - centre) * drawn[frames].std(0) / np.maximum(mixed.std(0), 1e-6)  # one piece may be a kind, and still
+        moved = np.repeat(in_measure_of(smooth, heard) - smooth, HEARD_EVERY_FRAMES, 0)
+        label[frames] = in_measure_of(drawn[frames], drawn[frames] + share * moved)
     return np.clip(label, -1, 1).astype(np.float16)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from . import MAX_SECONDS, Plan, Request, score
+from .brightness import Brightness
 from .performance import Performer, channel
 from .room import Room
 from .score import LANE, METRES, Bar, Note, Score, ScoreReader, grid_tokens, token_tempo
@@ -72,7 +73,7 @@ class ScoreSession:
         self.codec, self.request = codec, request
         self.tonic = request.tonic if request.tonic is not None else int(np.random.default_rng(request.seed).integers(12))
         self.reader, self.performer = ScoreReader(), Performer()
-        self.joiner, self.room = TailJoiner(), Room(SAMPLE_RATE_HZ)
+        self.joiner, self.brightness, self.room = TailJoiner(), Brightness(SAMPLE_RATE_HZ), Room(SAMPLE_RATE_HZ)
         self.total_samples = round(request.seconds * SAMPLE_RATE_HZ)
         self.emitted = 0
         self._end_sample = 0  # of what was read; sound follows
@@ -186,6 +187,7 @@ class ScoreSession:
         start_seconds, start_frame, known = self.position_seconds, performer.starts_frames[-1], len(reader.score.notes)
         for bar, codes in bars:
             performer.add(reader.read_bar(codes, bar.metre, tonic, bar.bars_left, bar.tempo_bpm))
+        dynamics = tuple(zip(performer.starts_seconds[-len(bars) - 1:], (bar.dynamics for bar in performer.bars[-len(bars):])))
         for note in reader.open_notes():
             if note.duration > MAX_HOLD_FRAMES:
                 reader.release(note.lane)
@@ -211,7 +213,8 @@ class ScoreSession:
             with ThreadPoolExecutor(1, "lara-carried") as beside:
                 over = beside.submit(carried, mix)
                 mix = self._mixed(mix, fresh, settings, start_sample, None, self.codec.synthesizer)  # with their tails
-            return self._emit(self.room.push(self.joiner.push(add(mix, over.result()), length)))
+            joined = self.joiner.push(add(mix, over.result()), length)
+            return self._emit(self.room.push(self.brightness.push(joined, start_sample / SAMPLE_RATE_HZ, dynamics)))
 
         return render
 
@@ -261,7 +264,8 @@ class ScoreSession:
         ended = self._played(self._held, self.position_seconds)  # what sounded at the last bar line is released there
         self.joiner.push(self._mixed(np.zeros((2, 0), np.float32), ended, self._settings(), self._end_sample, None, self.codec.synthesizer), 0)
         self._held = []
-        tail = self.room.push(self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ))
+        tail = self.joiner.finish(max_seconds=max(remaining - self._fading.shape[1], 0) / SAMPLE_RATE_HZ)
+        tail = self.room.push(self.brightness.push(tail))
         tail = np.concatenate([tail, self.room.finish()], axis=1)
         out = np.zeros((2, remaining), np.float32)
         samples = np.concatenate([self._fading, master(tail)], axis=1)[:, :remaining]

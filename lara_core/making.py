@@ -9,7 +9,7 @@ import logging
 import time
 from pathlib import Path
 
-from .choices import EMBEDDED, MAX_CANDIDATES, PRECISIONS
+from .choices import EMBEDDED, CANDIDATES, MAX_CANDIDATES, PRECISIONS
 from .options import add_emotion, asked_curve, device_of, limit_threads, pitch_class, progress, tempo, whole
 from .piece import BESIDE, MAX_SEED, Piece, write_take
 
@@ -35,8 +35,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
     group.add_argument("--takes", type=whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
     group.add_argument("--candidates", type=whole(1, MAX_CANDIDATES), default=0, metavar="N",
-                       help="words+takes, for a MusicGen checkpoint, which has no emotion encoder: emotion words in the prompt, and for each segment "
-                            "the best of N tries by the predictor (not LARA)")
+                       help=f"tries for each segment, of which the nearest to the curve is kept ({CANDIDATES} for a score model, which judges them by "
+                            "their notes). For a MusicGen checkpoint, which has no emotion encoder: words+takes, emotion words in the prompt and the best "
+                            "try by the predictor (not LARA)")
     group.add_argument("--no-score", action="store_true", help="do not measure what was made")
     group = sub.add_argument_group("model")
     group.add_argument("--model", metavar="NAME|PATH", help="see `lara models`, or a hub id such as facebook/musicgen-small; without it the embedded model")
@@ -139,6 +140,7 @@ def generate(args: argparse.Namespace) -> None:
     if earlier is not None:
         curve = earlier.curve if curve is None else curve
         prompt = earlier.prompt if prompt is None else prompt
+    candidates = args.candidates or (earlier.candidates if earlier is not None else 0)
     if args.candidates and curve is None:
         raise ValueError("--candidates needs an emotion to choose by; give one with --curve, --preset, --emotion, --valence or --arousal")
 
@@ -160,7 +162,7 @@ def generate(args: argparse.Namespace) -> None:
     scores = []
     requests, seeds = zip(*(seeds_of_take(number, args, request, earlier) for number in range(len(outputs))))
     together, sampling_seconds = [], 0.0
-    if len(outputs) > 1 and lara.has_steady_segments and not args.candidates:
+    if len(outputs) > 1 and lara.has_steady_segments and not candidates:
         with progress(requests[0].seconds, f"{len(outputs)} takes") as show:
             started = time.perf_counter()
             together = lara.takes(prompt, curve, requests, sampling, kept, seeds, show)
@@ -169,7 +171,7 @@ def generate(args: argparse.Namespace) -> None:
         with progress(own_request.seconds, wav.name) as show:
             started = time.perf_counter()
             take = together[number] if together else lara.stream(prompt, curve, own_request, sampling, kept, seeds[number], show,
-                                                                 candidates=args.candidates)
+                                                                 candidates=candidates)
             scores.append((wav.name, write_take(take, wav, scored=not args.no_score)))
             took = time.perf_counter() - started + sampling_seconds
         heard = scores[-1][1]

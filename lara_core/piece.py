@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from . import __version__
+from .choices import MAX_CANDIDATES
 
 BESIDE = (".mid", ".json", ".png")  # what appears beside the WAV
 MAX_SEED = 2 ** 63 - 1
@@ -26,6 +27,7 @@ class Piece:
     soundfont: dict | None
     segments: list[dict]
     bar_lines: dict | None = None
+    candidates: int = 0
 
     @property
     def beats_at(self) -> Callable | None:
@@ -64,8 +66,11 @@ class Piece:
                 if not bar_lines["beats"] or len(bar_lines["beats"]) != len(bar_lines["seconds"]):
                     raise ValueError("the bar_lines have no beat for each second")
             model = {name: str(record["model"][name]) for name in ("name", "digest")}
+            candidates = (record.get("control") or {}).get("candidates", 0)
+            if type(candidates) is not int or not 0 <= candidates <= MAX_CANDIDATES:
+                raise ValueError(f"the candidates {candidates!r:.60} are not a whole number from 0 to {MAX_CANDIDATES}")
             return cls(str(record["prompt"]), None if curve is None else Curve.from_json(curve), Request(**request),
-                       dict(record["sampling"]), model, None if font is None else dict(font), segments, bar_lines)
+                       dict(record["sampling"]), model, None if font is None else dict(font), segments, bar_lines, candidates)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or incomplete ({type(error).__name__}: {error}); give the .json file as it was "
                              "written with the piece") from error

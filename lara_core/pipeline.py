@@ -17,16 +17,17 @@ import torch
 from .affect import Curve
 from .audio import Audio
 from .checkpoint import list_models, load_model
-from .choices import EMBEDDED
+from .choices import CANDIDATES, EMBEDDED
 from .codec import Request, load_codec
 from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
 from .sampling import Sampling, StepWeights
 from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
+from .score_predictor import FILE as SCORE_PREDICTOR, ScorePredictor
 from .take import SegmentMemo, Take, joined, sample_together
 from .text import check_prompt, load_text_encoder
+from .tries import BestRead, WordsAndTakes
 from .weights import fingerprint, hub_folder, is_hub_id
-from .words_and_takes import WordsAndTakes
 
 SHIPPED_MODELS = next(folder for folder in (Path(__file__).parent / "models", Path(__file__).parent.parent / "models") if folder.is_dir())
 
@@ -34,10 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class Lara:
-    """A loaded model: decoder, codec and text encoder."""
+    """A loaded model: decoder, codec and text encoder, and for a score model what tells how its scores are heard, if there is one."""
 
-    def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = ""):
+    def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = "", score_predictor: ScorePredictor | None = None):
         self.name, self.decoder, self.codec, self.text_encoder, self.digest = name, decoder.eval(), codec, text_encoder, digest
+        self.score_predictor = score_predictor
         self.step_weights = StepWeights(self.decoder)
         self._text: tuple | None = None  # a prompt, and what the text encoder made of it
 
@@ -67,7 +69,8 @@ class Lara:
         folder = find_model(model, folders)
         packed = torch.device(device).type == "cpu" and dtype == torch.float32 and not movable
         decoder, config = load_model(folder, device, dtype, packed)
-        return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder))
+        return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder),
+                   ScorePredictor.beside(folder))
 
     def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
                kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None,
@@ -78,8 +81,9 @@ class Lara:
         curve: None leaves the emotion to the model. kept: codes of the first segments, which are used as they are, so that a
         piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
         after every frame and may raise to cancel. memo: segments that it has met with the same past, emotion and seed are not
-        sampled again. begin: codes [K,F] of the first frames, as `after` gives them. candidates: 0, or words+takes with so many for
-        each segment, which leads a model without an emotion encoder along a curve (see words_and_takes).
+        sampled again. begin: codes [K,F] of the first frames, as `after` gives them. candidates: so many tries for each segment, of
+        which the nearest to the curve is kept (see tries). 0: CANDIDATES for a score model that can judge them, else 1. For a MusicGen
+        checkpoint they are words+takes, which without an emotion encoder alone lead it along a curve.
         """
         return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo, begin,
                     control=self._control(curve, candidates))
@@ -90,20 +94,26 @@ class Lara:
         """Several takes, one for each request, sampled now and together, which costs less than one after the other; iterating over
         one of them then only makes its sound. Arguments as for `stream`; seeds: one mapping for each request, or none at all."""
         def make(request: Request, own: Mapping[int, int], codes: Sequence[np.ndarray]) -> Take:
-            return Take(self, check_prompt(prompt), curve, request, sampling, codes, own, None, memo, begin)
+            return Take(self, check_prompt(prompt), curve, request, sampling, codes, own, None, memo, begin, control=control)
 
-        self._control(curve, 0)
+        control = self._control(curve, 0)
         each = list(zip(requests, seeds or [{}] * len(requests), strict=True))
         sampled = sample_together([make(request, own, kept) for request, own in each], on_progress)
         return [make(request, own, codes) for (request, own), codes in zip(each, sampled)]
 
-    def _control(self, curve: Curve | None, candidates: int) -> WordsAndTakes | None:
-        """What brings the emotion about where the decoder doesn't. Raises ValueError where the model can't do what is asked."""
-        if candidates and not self.has_steady_segments:
-            raise ValueError(f"The model {self.name} writes bars and follows the emotion by itself; candidates are for MusicGen checkpoints.")
+    def _control(self, curve: Curve | None, candidates: int) -> BestRead | WordsAndTakes | None:
+        """What brings the emotion about where the decoder alone doesn't. Raises ValueError where the model can't do what is asked."""
         if curve is not None and not candidates and not self.decoder.config.emotion:
             raise ValueError(f"The model {self.name} has no emotion encoder; ask it for no emotion, for candidates (words+takes), or load a LARA model.")
-        return WordsAndTakes(candidates, _predictor()) if candidates else None
+        if candidates == 1 and self.decoder.config.emotion:
+            return None
+        if self.has_steady_segments:
+            return WordsAndTakes(candidates, _predictor()) if candidates else None
+        if self.score_predictor is None:
+            if candidates > 1:
+                raise ValueError(f"The model {self.name} has no {SCORE_PREDICTOR} to choose candidates by; ask for 1.")
+            return None
+        return BestRead(candidates or CANDIDATES, self.score_predictor)
 
     def encoded(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
         """A prompt -> features [1,L,width] and mask [1,L]; the last one is remembered."""

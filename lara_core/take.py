@@ -19,7 +19,7 @@ from .affect import Curve
 from .codec import Plan, Request
 from .conditioning import Conditioning
 from .sampling import Sampling, generate
-from .words_and_takes import WordsAndTakes
+from .tries import BestRead, WordsAndTakes
 
 MAX_TOGETHER = 8  # takes in one pass: each has its own cache of keys and values
 MAX_WAITING = 2  # segments that are sampled and not yet sound: memory stays constant
@@ -78,7 +78,7 @@ class Take:
 
     def __init__(self, lara: "Lara", prompt: str, curve: Curve | None, request: Request, sampling: Sampling,
                  kept: Sequence[np.ndarray], seeds: Mapping[int, int], on_progress, memo: SegmentMemo | None = None,
-                 begin: np.ndarray | None = None, session=None, control: WordsAndTakes | None = None):
+                 begin: np.ndarray | None = None, session=None, control: BestRead | WordsAndTakes | None = None):
         self.lara, self.prompt, self.curve, self.request, self.sampling = lara, prompt, curve, request, sampling
         self.kept, self.seeds, self.memo, self.on_progress, self.begin = kept, seeds, memo, on_progress, begin
         self.session, self.control = session or lara.codec.session(request), None if curve is None else control
@@ -126,7 +126,7 @@ class Take:
         ask = self.ask(plan)
         sampled = self.known(plan, ask)
         if sampled is None:
-            sampled = self.sample([ask])[0] if self.control is None else self.control.sample(self, ask)
+            sampled = self.sampled(ask)
         return self.accept(plan, ask, *sampled)
 
     def ask(self, plan: Plan) -> Ask:
@@ -179,6 +179,10 @@ class Take:
         beats = None if plan.beats is None else lambda _: plan.beats
         return self.curve.at(plan.seconds, self.request.seconds, beats)
 
+    def sampled(self, ask: Ask, show: Callable[[float], None] | None = None) -> tuple[np.ndarray, dict]:
+        """Codes [K,F] of a segment, the best of its tries where there are several, and what the record says of them."""
+        return self.sample([ask], show)[0] if self.control is None else self.control.sample(self, ask, show)
+
     def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None) -> list[tuple[np.ndarray, dict]]:
         """Sample B segments of one prompt and as many frames in one pass -> codes [K,F] and an empty record for each. show(share of it done)."""
         text, text_mask = (x.expand(len(asks), *x.shape[1:]) for x in self.lara.encoded(asks[0].prompt))
@@ -228,11 +232,16 @@ class Take:
                 "control": self._control_record(), "request": asdict(self.request), "sampling": asdict(self.sampling),
                 "segments": self.segments}
 
+    @property
+    def candidates(self) -> int:
+        """As Lara.stream takes it, for what is made again."""
+        return 0 if self.curve is None else self._control_record()["candidates"]
+
     def _control_record(self) -> dict | None:
         """How the emotion was brought about."""
         if self.curve is None:
             return None
-        return {"kind": "lara"} if self.control is None else self.control.record()
+        return {"kind": "lara", "candidates": 1} if self.control is None else self.control.record()
 
 
 def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] | None = None) -> list[list[np.ndarray]]:
@@ -240,6 +249,7 @@ def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] 
     most MAX_TOGETHER -> the codes of every take, without sound. Packed for the CPU, they are those of each take alone, to the bit.
     """
     codes: list[list[np.ndarray]] = [[] for _ in takes]
+    most = MAX_TOGETHER if takes[0].control is None else 1  # the tries of one segment are a pass
     plans = {number: take.plan() for number, take in enumerate(takes)}
     while plans := {number: plan for number, plan in plans.items() if plan is not None}:
         asks = {number: takes[number].ask(plan) for number, plan in plans.items()}
@@ -249,14 +259,17 @@ def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] 
             if sampled[number] is None:
                 shapes.setdefault((ask.forced.shape, ask.context.shape), []).append(number)
         for alike in shapes.values():
-            for group in (alike[i:i + MAX_TOGETHER] for i in range(0, len(alike), MAX_TOGETHER)):
+            for group in (alike[i:i + most] for i in range(0, len(alike), most)):
                 ends = [(takes[number].session.position_seconds, plans[number].seconds[-1] - plans[number].seconds[0]) for number in group]
 
                 def show(share: float) -> None:
                     if on_progress is not None:
                         on_progress(min(max((start + share * seconds) / takes[0].request.seconds for start, seconds in ends), 1.0))
 
-                sampled |= zip(group, takes[group[0]].sample([asks[number] for number in group], show))
+                if most == 1:
+                    sampled[group[0]] = takes[group[0]].sampled(asks[group[0]], show)
+                else:
+                    sampled |= zip(group, takes[group[0]].sample([asks[number] for number in group], show))
         for number, plan in plans.items():
             takes[number].accept(plan, asks[number], *sampled[number])
             codes[number].append(sampled[number][0])

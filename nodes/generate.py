@@ -5,7 +5,7 @@ import time
 
 from comfy_api.latest import io, ui
 
-from ..lara_core.choices import EMOTION_STRENGTH, MAX_CANDIDATES, TEXT_STRENGTH
+from ..lara_core.choices import CANDIDATES, EMOTION_STRENGTH, MAX_CANDIDATES, TEXT_STRENGTH
 from ..lara_core.codec import MAX_SECONDS, Request
 from ..lara_core.codec.score import METRES
 from . import models
@@ -58,15 +58,16 @@ class GenerateMusic(io.ComfyNode):
                                tooltip="How closely to keep to the emotion; 1 leaves the model as it is.", **strength),
                 io.Float.Input("temperature", default=1.0, min=0.05, max=10.0, step=0.05, tooltip="Below 1 is safer, above 1 is wilder."),
                 io.Boolean.Input("draft", default=False, label_on="draft", label_off="full",
-                                 tooltip="A quicker sketch: strengths of 1, and nothing is measured. The full piece has other notes."),
+                                 tooltip="A quicker sketch: strengths of 1, one try for each segment, and nothing is measured. The full piece has other notes."),
                 LaraModel.Input("model", optional=True, tooltip="Without it the embedded model plays."),
                 LaraEmotion.Input("emotion", optional=True, tooltip="Without it the model chooses."),
                 io.MultiType.Input("continue_from", types=[LaraPiece, io.Audio], optional=True,
                                    tooltip="Go on from the first take of this piece, or with a MusicGen model from any audio: seconds and emotion "
                                            "then are those of what is added."),
                 io.Int.Input("candidates", default=0, min=0, max=MAX_CANDIDATES, optional=True,
-                             tooltip="Only for MusicGen checkpoints, which have no emotion encoder: words+takes (not LARA). Emotion words join the text, and "
-                                     "each segment is the best of so many tries by the Emotion Predictor; 0: off."),
+                             tooltip=f"So many tries for each segment, of which the nearest to the emotion is kept; 0: {CANDIDATES} for the embedded model, which "
+                                     "judges them by their notes. For MusicGen checkpoints, which have no emotion encoder: words+takes (not LARA). Emotion "
+                                     "words join the text, and the Emotion Predictor hears the tries."),
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
             outputs=[io.Audio.Output(display_name="audio", tooltip="All takes, as a batch."), LaraPiece.Output(display_name="piece")])
 
@@ -81,6 +82,8 @@ class GenerateMusic(io.ComfyNode):
         strengths = (1.0, 1.0) if draft else (text_strength, emotion_strength)
         sampling = Sampling(temperature, text_strength=strengths[0], emotion_strength=strengths[1])
         lara, before = model.ready(), {}
+        if draft and lara.decoder.config.emotion:
+            candidates = 1
         if isinstance(continue_from, tuple):
             request, emotion, kept, seeds = continue_from[0].take.continued(seconds, emotion, seed)
             before = {"kept": kept, "seeds": seeds}
@@ -160,5 +163,5 @@ class RegenerateSegment(io.ComfyNode):
         kept = [segment.codes for segment in piece[take - 1].segments[:first]]
         seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}
         again = made(model or models.load(), Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
-                     earlier.sampling, kept=kept, seeds=seeds, candidates=0 if earlier.control is None else earlier.control.candidates)
+                     earlier.sampling, kept=kept, seeds=seeds, candidates=earlier.candidates)
         return result(cls, (again,))

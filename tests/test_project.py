@@ -15,9 +15,9 @@ PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_te
 # Each room may import those before it, and its neighbours in the same row.
 ROWS = (("affect", "audio", "choices", "weights", "workers"),
         ("codec", "conditioning", "listener", "text", "plot"),
-        ("decoder", "linear", "predictor", "score", "alignment", "clap", "adapter"),
+        ("decoder", "linear", "predictor", "score", "alignment", "clap", "adapter", "score_predictor"),
         ("sampling", "checkpoint"),
-        ("take", "words_and_takes"),
+        ("take", "tries"),
         ("pipeline",),
         ("piece", "report", "benchmark"),
         ("cli", "making", "options", "osc", "daw", "__main__"))

@@ -13,7 +13,7 @@ from lara_core.pipeline import Lara
 from lara_core.predictor import Track
 from lara_core.sampling import generate
 from lara_core.take import unpack_codes
-from lara_core.words_and_takes import WordsAndTakes
+from lara_core.tries import WordsAndTakes
 
 MOVING = Curve(((0, -0.8, -0.9), (1, 0.8, 0.9)), unit="normalized")
 
@@ -63,7 +63,7 @@ def test_a_stock_model_says_what_it_can_do_with_an_emotion(stock, tiny_model):
         stock.stream("solo piano", MOVING, Request(3.0))
     with pytest.raises(ValueError, match="candidates is 99; give 1 to 16"):
         stock.stream("solo piano", MOVING, Request(3.0), candidates=99)
-    with pytest.raises(ValueError, match="candidates are for MusicGen"):
+    with pytest.raises(ValueError, match="no score_predictor.safetensors to choose candidates by; ask for 1"):
         Lara.load(tiny_model).stream("solo piano", MOVING, Request(3.0), candidates=2)
     assert stock.generate("solo piano", None, Request(1.0))[1].record()["control"] is None
 

@@ -216,14 +216,15 @@ def test_windows_can_be_drawn_from_where_the_emotion_moves(tmp_path, corpus_file
 
 
 def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
+    from lara_core import score_predictor
     from training import labels
     corpus = build(56, [], 1, 3)  # four pieces of each style
     drawn, rows = corpus["emotion"].astype(np.float32), corpus["codes"].shape[1] // 4
     truth = np.zeros((rows, 2), np.float32)  # as if major chords and onsets alone were heard
     for start, end in zip(corpus["offsets"], corpus["offsets"][1:]):
         piece = s.decode(corpus["codes"][:, start:end])
-        seen = labels.around(piece, labels.cues(piece))
-        truth[start // 4:end // 4] = np.stack([seen[:, 5 + 1 + 8 + 5 + 5 + 24], seen[:, 5] / 8], 1)  # see labels.cues for their order
+        seen = score_predictor.around(piece, score_predictor.cues(piece))
+        truth[start // 4:end // 4] = np.stack([seen[:, 5 + 1 + 8 + 5 + 5 + 24], seen[:, 5] / 8], 1)  # see score_predictor.cues for their order
     corpus["heard"] = truth.copy()
     corpus["features"] = np.zeros((rows, 1), np.float16)
     unheard = slice(corpus["offsets"][28] // 4, None)  # half of the pieces

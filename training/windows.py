@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from lara_core.affect import nearest_emotion
+from lara_core.score_predictor import EVERY_FRAMES
 from lara_core.text import TextEncoder
 from lara_core.weights import read_json
 
 from .audio import DESCRIPTION, FORMAT, SHARD, VERSION, shard_notes
 
-HEARD_EVERY_FRAMES = 4  # a corpus of scores keeps one row of listener features for so many frames
+HEARD_EVERY_FRAMES = EVERY_FRAMES  # a corpus of scores keeps one row of listener features for so many frames
 MOVES, MOVING_FRAMES = 0.6, 192  # so far, within so many frames: 12 bars of 4/4
 SCORE_LARA_FRAMES = 16  # alignment is judged on means over this many frames: of scores, two bars
 

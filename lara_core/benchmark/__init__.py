@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="embedded", metavar="NAME|PATH", help="the model of the systems model, words and none")
     add("--systems", nargs="+", default=["model", "words", "none"], metavar="SYSTEM",
-        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: "
+        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=single:MODEL (one try for each segment), NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: "
         "model words none")
     add("--targets", choices=TARGETS, default="grid")
     add("--grid", type=int, default=7, metavar="N", help="N x N points of valence and arousal (default 7)")

@@ -1,0 +1,127 @@
+"""Control by choice: of N tries for a segment, sampled in one pass, the one that lies nearest to the curve is kept.
+
+`BestRead`: a score model that follows the curve by itself follows it closer where its tries are judged by their notes, before they are
+heard (score_predictor). `WordsAndTakes`: a stock model without an emotion encoder is asked in emotion words (the baseline of the
+paper, arXiv 2510.05875), and the Emotion Predictor hears its tries. That is not LARA: what follows the curve follows it by choice
+among what came anyway; records and nodes call it "words+takes".
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .affect import nearest_emotion
+from .audio import Audio
+from .choices import MAX_CANDIDATES
+from .codec.score import bar_starts
+from .predictor import EmotionPredictor
+from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
+
+if TYPE_CHECKING:
+    from .take import Ask, Take
+
+KIND = "words+takes"
+HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
+READ_BEFORE_BARS = 4  # which a candidate is read after
+VALENCE_WEIGHT = 2.0  # of how far a candidate is off: what is heard of valence moves half as far as what is heard of arousal
+SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _BestOfTries:
+    """candidates: how many are sampled for each segment. predictor: the judge."""
+
+    candidates: int
+    predictor: ScorePredictor | EmotionPredictor
+
+    def __post_init__(self):
+        if not 1 <= self.candidates <= MAX_CANDIDATES:
+            raise ValueError(f"candidates is {self.candidates}; give 1 to {MAX_CANDIDATES} tries for each segment.")
+
+    def asks(self, ask: "Ask") -> list["Ask"]:
+        """What the model is asked for each try of a segment."""
+        return [replace(ask, seed=ask.seed + n * SEED_STEP) for n in range(self.candidates)]
+
+    def sample(self, take: "Take", ask: "Ask", show: Callable[[float], None] | None = None) -> tuple[np.ndarray, dict]:
+        """Codes [K,F] of the best candidate, and for the record: which it is, and how far each lies from the curve. show: see Take.sample."""
+        codes = [row for row, _ in take.sample(self.asks(ask), show)]
+        distances = [self.distance(take, ask, row) for row in codes] if len(codes) > 1 else [None]
+        known = [distance for distance in distances if distance is not None]
+        best = distances.index(min(known)) if known else 0
+        return codes[best], {"candidate": best, "distances": [None if distance is None else round(distance, 4) for distance in distances]}
+
+
+class BestRead(_BestOfTries):
+    """For a score model that knows of its scores how they are heard."""
+
+    def record(self) -> dict:
+        return {"kind": "lara", "candidates": self.candidates}
+
+    def asks(self, ask: "Ask") -> list["Ask"]:
+        """The first segment, whose players are the text's to choose, has one try. Every second try of the others asks for what the
+        bars before it lack as well: a solo piano is heard calmer than an orchestra, whatever both are asked for."""
+        before = ask.context.shape[1]
+        if before == 0:
+            return [ask]
+        judged, wanted = self._read(ask, ask.context)
+        led = ask.emotion.copy()
+        led[before:] = np.clip(led[before:] + (wanted - judged).mean(0), -1, 1)
+        return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(super().asks(ask))]
+
+    def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float:
+        """How far from the curve a candidate would be heard, by its notes and those of the bars before it."""
+        judged, wanted = self._read(ask, np.concatenate([ask.context, codes], axis=1))
+        new = slice(-(codes.shape[1] // EVERY_FRAMES), None)
+        return float(np.linalg.norm((judged[new] - wanted[new]) * (VALENCE_WEIGHT, 1), axis=1).mean())
+
+    def _read(self, ask: "Ask", codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The last bars of the context and what follows -> how they would be heard, and what was asked for, both [N,2]."""
+        bars = bar_starts(ask.context)[-READ_BEFORE_BARS:]
+        first = int(bars[0]) if len(bars) else 0
+        seen, wanted = windows(codes[:, first:], ask.emotion[first:codes.shape[1]])
+        return self.predictor(seen), wanted
+
+
+class WordsAndTakes(_BestOfTries):
+    """For a stock model."""
+
+    def record(self) -> dict:
+        return {"kind": KIND, "candidates": self.candidates,
+                "note": "emotion words in the prompt and the best of several candidates by the predictor; not LARA"}
+
+    def asks(self, ask: "Ask") -> list["Ask"]:
+        """In words alone."""
+        return super().asks(replace(ask, prompt=self._prompt(ask), emotion=np.full_like(ask.emotion, np.nan)))
+
+    def sample(self, take: "Take", ask: "Ask", show: Callable[[float], None] | None = None) -> tuple[np.ndarray, dict]:
+        codes, facts = super().sample(take, ask, show)
+        return codes, {"prompt": self._prompt(ask)} | facts
+
+    @staticmethod
+    def _prompt(ask: "Ask") -> str:
+        words = nearest_emotion(*map(float, _wanted(ask)))[0]
+        return f"{ask.prompt}, {words}" if ask.prompt else words
+
+    def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float | None:
+        """How far from the curve a candidate is heard after the end of what was before it; None where it can't be heard."""
+        codec, context = take.lara.codec, ask.context
+        before = context[:, max(0, context.shape[1] - round(HEARD_BEFORE_SECONDS * codec.frame_rate_hz)):]
+        samples = codec.decode(np.concatenate([before, codes], axis=1))
+        try:
+            track = self.predictor.track(Audio(samples, codec.sample_rate_hz))
+        except ValueError as error:  # too short
+            log.debug("a candidate is not judged: %s", error)
+            return None
+        own = (track.times_seconds >= before.shape[1] / codec.frame_rate_hz) & np.isfinite(track.values).all(1)
+        values = track.values[own] if own.any() else track.values[np.isfinite(track.values).all(1)][-1:]
+        return float(np.linalg.norm(values.mean(0) - _wanted(ask))) if len(values) else None
+
+
+def _wanted(ask: "Ask") -> np.ndarray:
+    """The mean emotion [2] of a segment."""
+    return ask.emotion[ask.context.shape[1]:].mean(0)

@@ -1,0 +1,51 @@
+"""What a model's scores are heard like, from their notes: learnt from a corpus that was rendered and heard, and put beside the model.
+
+    python -m training.score_predictor runs/rehearsed.npz runs/composed.npz -o models/embedded
+
+The model then chooses among its tries by it (lara_core/tries.py). What the model itself has played should be most of it
+(training.rehearsal). r with what was heard is printed, over pieces that were left out of the learning.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lara_core.score_predictor import ScorePredictor
+
+from .labels import FOLDS, heard_rows
+
+MOST_ROWS = 8000  # the file grows with them, the time to learn with their cube
+RIDGE = 0.5  # the best of 0.3 to 3 over pieces left out
+
+
+def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePredictor, np.ndarray]:
+    """Of corpus files that were heard -> the predictor, and its r [2] (valence, arousal) over pieces that it has not learnt from."""
+    inputs, targets, pieces = [], [], []
+    for corpus in corpora:
+        seen, _, heard, own = heard_rows(corpus, most_rows // len(corpora))
+        inputs, targets, pieces = inputs + [seen], targets + [heard], pieces + [own + 1 + max((p.max() for p in pieces), default=-1)]
+    inputs, targets, pieces = np.concatenate(inputs), np.concatenate(targets), np.concatenate(pieces)
+    guessed = np.empty_like(targets)
+    for f in range(FOLDS):
+        held = pieces % FOLDS == f
+        guessed[held] = ScorePredictor.learnt(inputs[~held], targets[~held], ridge=RIDGE)(inputs[held])
+    r = np.array([np.corrcoef(guessed[:, d], targets[:, d])[0, 1] for d in (0, 1)])
+    print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
+    return ScorePredictor.learnt(inputs, targets, ridge=RIDGE), r
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("corpora", type=Path, nargs="+", help="files that training.features has heard")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model's folder")
+    args = parser.parse_args()
+    corpora = [dict(np.load(path)) for path in args.corpora]
+    if not all("heard" in corpus for corpus in corpora):
+        parser.error("the predictor has not heard all of these; run training.features on them first")
+    learn(corpora)[0].save(args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -249,7 +249,7 @@ def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] 
     most MAX_TOGETHER -> the codes of every take, without sound. Packed for the CPU, they are those of each take alone, to the bit.
     """
     codes: list[list[np.ndarray]] = [[] for _ in takes]
-    most = MAX_TOGETHER if takes[0].control is None else 1  # the tries of one segment are a pass
+    most, furthest = MAX_TOGETHER if takes[0].control is None else 1, 0.0  # the tries of one segment are a pass
     plans = {number: take.plan() for number, take in enumerate(takes)}
     while plans := {number: plan for number, plan in plans.items() if plan is not None}:
         asks = {number: takes[number].ask(plan) for number, plan in plans.items()}
@@ -263,8 +263,10 @@ def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] 
                 ends = [(takes[number].session.position_seconds, plans[number].seconds[-1] - plans[number].seconds[0]) for number in group]
 
                 def show(share: float) -> None:
+                    nonlocal furthest
+                    furthest = max(furthest, *((start + share * seconds) / takes[0].request.seconds for start, seconds in ends))
                     if on_progress is not None:
-                        on_progress(min(max((start + share * seconds) / takes[0].request.seconds for start, seconds in ends), 1.0))
+                        on_progress(min(furthest, 1.0))
 
                 if most == 1:
                     sampled[group[0]] = takes[group[0]].sampled(asks[group[0]], show)

@@ -3,4 +3,4 @@
 EMBEDDED = "embedded"  # the model in the pack
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")  # of a decoder: torch's names
 TEXT_STRENGTH, EMOTION_STRENGTH = 1.0, 3.0  # of guidance, where nothing else is asked for; see conditioning.guidance_rows
-CANDIDATES, MAX_CANDIDATES = 4, 16  # tries for each segment, see tries; so many of a score model where nothing else is asked for
+MAX_CANDIDATES = 16  # tries for each segment, see tries

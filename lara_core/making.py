@@ -9,7 +9,7 @@ import logging
 import time
 from pathlib import Path
 
-from .choices import EMBEDDED, CANDIDATES, MAX_CANDIDATES, PRECISIONS
+from .choices import EMBEDDED, MAX_CANDIDATES, PRECISIONS
 from .options import add_emotion, asked_curve, device_of, limit_threads, pitch_class, progress, tempo, whole
 from .piece import BESIDE, MAX_SEED, Piece, write_take
 
@@ -35,8 +35,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
     group.add_argument("--takes", type=whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
     group.add_argument("--candidates", type=whole(1, MAX_CANDIDATES), default=0, metavar="N",
-                       help=f"tries for each segment, of which the nearest to the curve is kept ({CANDIDATES} for a score model, which judges them by "
-                            "their notes). For a MusicGen checkpoint, which has no emotion encoder: words+takes, emotion words in the prompt and the best "
+                       help="tries for each segment, of which the nearest to the curve is kept: the embedded model judges them by their notes, which helps "
+                            "where the emotion stays. For a MusicGen checkpoint, which has no emotion encoder: words+takes, emotion words in the prompt and the best "
                             "try by the predictor (not LARA)")
     group.add_argument("--no-score", action="store_true", help="do not measure what was made")
     group = sub.add_argument_group("model")

@@ -17,7 +17,7 @@ import torch
 from .affect import Curve
 from .audio import Audio
 from .checkpoint import list_models, load_model
-from .choices import CANDIDATES, EMBEDDED
+from .choices import EMBEDDED
 from .codec import Request, load_codec
 from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
@@ -82,8 +82,7 @@ class Lara:
         piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
         after every frame and may raise to cancel. memo: segments that it has met with the same past, emotion and seed are not
         sampled again. begin: codes [K,F] of the first frames, as `after` gives them. candidates: so many tries for each segment, of
-        which the nearest to the curve is kept (see tries). 0: CANDIDATES for a score model that can judge them, else 1. For a MusicGen
-        checkpoint they are words+takes, which without an emotion encoder alone lead it along a curve.
+        which the nearest to the curve is kept (see tries); 0 is 1. For a MusicGen checkpoint they are words+takes, which without an emotion encoder alone lead it along a curve.
         """
         return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo, begin,
                     control=self._control(curve, candidates))
@@ -94,9 +93,9 @@ class Lara:
         """Several takes, one for each request, sampled now and together, which costs less than one after the other; iterating over
         one of them then only makes its sound. Arguments as for `stream`; seeds: one mapping for each request, or none at all."""
         def make(request: Request, own: Mapping[int, int], codes: Sequence[np.ndarray]) -> Take:
-            return Take(self, check_prompt(prompt), curve, request, sampling, codes, own, None, memo, begin, control=control)
+            return Take(self, check_prompt(prompt), curve, request, sampling, codes, own, None, memo, begin)
 
-        control = self._control(curve, 0)
+        self._control(curve, 0)
         each = list(zip(requests, seeds or [{}] * len(requests), strict=True))
         sampled = sample_together([make(request, own, kept) for request, own in each], on_progress)
         return [make(request, own, codes) for (request, own), codes in zip(each, sampled)]
@@ -105,15 +104,13 @@ class Lara:
         """What brings the emotion about where the decoder alone doesn't. Raises ValueError where the model can't do what is asked."""
         if curve is not None and not candidates and not self.decoder.config.emotion:
             raise ValueError(f"The model {self.name} has no emotion encoder; ask it for no emotion, for candidates (words+takes), or load a LARA model.")
-        if candidates == 1 and self.decoder.config.emotion:
+        if candidates < 2 and self.decoder.config.emotion:
             return None
         if self.has_steady_segments:
             return WordsAndTakes(candidates, _predictor()) if candidates else None
         if self.score_predictor is None:
-            if candidates > 1:
-                raise ValueError(f"The model {self.name} has no {SCORE_PREDICTOR} to choose candidates by; ask for 1.")
-            return None
-        return BestRead(candidates or CANDIDATES, self.score_predictor)
+            raise ValueError(f"The model {self.name} has no {SCORE_PREDICTOR} to choose candidates by; ask for 1.")
+        return BestRead(candidates, self.score_predictor)
 
     def encoded(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
         """A prompt -> features [1,L,width] and mask [1,L]; the last one is remembered."""

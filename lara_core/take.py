@@ -126,7 +126,7 @@ class Take:
         ask = self.ask(plan)
         sampled = self.known(plan, ask)
         if sampled is None:
-            sampled = self.sampled(ask)
+            sampled = self.sample([ask])[0] if self.control is None else self.control.sample(self, ask)
         return self.accept(plan, ask, *sampled)
 
     def ask(self, plan: Plan) -> Ask:
@@ -178,10 +178,6 @@ class Take:
             return np.full((plan.frames, 2), np.nan, np.float32)
         beats = None if plan.beats is None else lambda _: plan.beats
         return self.curve.at(plan.seconds, self.request.seconds, beats)
-
-    def sampled(self, ask: Ask, show: Callable[[float], None] | None = None) -> tuple[np.ndarray, dict]:
-        """Codes [K,F] of a segment, the best of its tries where there are several, and what the record says of them."""
-        return self.sample([ask], show)[0] if self.control is None else self.control.sample(self, ask, show)
 
     def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None) -> list[tuple[np.ndarray, dict]]:
         """Sample B segments of one prompt and as many frames in one pass -> codes [K,F] and an empty record for each. show(share of it done)."""
@@ -249,7 +245,6 @@ def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] 
     most MAX_TOGETHER -> the codes of every take, without sound. Packed for the CPU, they are those of each take alone, to the bit.
     """
     codes: list[list[np.ndarray]] = [[] for _ in takes]
-    most, furthest = MAX_TOGETHER if takes[0].control is None else 1, 0.0  # the tries of one segment are a pass
     plans = {number: take.plan() for number, take in enumerate(takes)}
     while plans := {number: plan for number, plan in plans.items() if plan is not None}:
         asks = {number: takes[number].ask(plan) for number, plan in plans.items()}
@@ -259,19 +254,14 @@ def sample_together(takes: Sequence[Take], on_progress: Callable[[float], None] 
             if sampled[number] is None:
                 shapes.setdefault((ask.forced.shape, ask.context.shape), []).append(number)
         for alike in shapes.values():
-            for group in (alike[i:i + most] for i in range(0, len(alike), most)):
+            for group in (alike[i:i + MAX_TOGETHER] for i in range(0, len(alike), MAX_TOGETHER)):
                 ends = [(takes[number].session.position_seconds, plans[number].seconds[-1] - plans[number].seconds[0]) for number in group]
 
                 def show(share: float) -> None:
-                    nonlocal furthest
-                    furthest = max(furthest, *((start + share * seconds) / takes[0].request.seconds for start, seconds in ends))
                     if on_progress is not None:
-                        on_progress(min(furthest, 1.0))
+                        on_progress(min(max((start + share * seconds) / takes[0].request.seconds for start, seconds in ends), 1.0))
 
-                if most == 1:
-                    sampled[group[0]] = takes[group[0]].sampled(asks[group[0]], show)
-                else:
-                    sampled |= zip(group, takes[group[0]].sample([asks[number] for number in group], show))
+                sampled |= zip(group, takes[group[0]].sample([asks[number] for number in group], show))
         for number, plan in plans.items():
             takes[number].accept(plan, asks[number], *sampled[number])
             codes[number].append(sampled[number][0])

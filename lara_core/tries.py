@@ -7,7 +7,6 @@ among what came anyway; records and nodes call it "words+takes".
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -47,9 +46,9 @@ class _BestOfTries:
         """What the model is asked for each try of a segment."""
         return [replace(ask, seed=ask.seed + n * SEED_STEP) for n in range(self.candidates)]
 
-    def sample(self, take: "Take", ask: "Ask", show: Callable[[float], None] | None = None) -> tuple[np.ndarray, dict]:
-        """Codes [K,F] of the best candidate, and for the record: which it is, and how far each lies from the curve. show: see Take.sample."""
-        codes = [row for row, _ in take.sample(self.asks(ask), show)]
+    def sample(self, take: "Take", ask: "Ask") -> tuple[np.ndarray, dict]:
+        """Codes [K,F] of the best candidate, and for the record: which it is, and how far each lies from the curve."""
+        codes = [row for row, _ in take.sample(self.asks(ask))]
         distances = [self.distance(take, ask, row) for row in codes] if len(codes) > 1 else [None]
         known = [distance for distance in distances if distance is not None]
         best = distances.index(min(known)) if known else 0
@@ -98,8 +97,8 @@ class WordsAndTakes(_BestOfTries):
         """In words alone."""
         return super().asks(replace(ask, prompt=self._prompt(ask), emotion=np.full_like(ask.emotion, np.nan)))
 
-    def sample(self, take: "Take", ask: "Ask", show: Callable[[float], None] | None = None) -> tuple[np.ndarray, dict]:
-        codes, facts = super().sample(take, ask, show)
+    def sample(self, take: "Take", ask: "Ask") -> tuple[np.ndarray, dict]:
+        codes, facts = super().sample(take, ask)
         return codes, {"prompt": self._prompt(ask)} | facts
 
     @staticmethod

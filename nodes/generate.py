@@ -5,7 +5,7 @@ import time
 
 from comfy_api.latest import io, ui
 
-from ..lara_core.choices import CANDIDATES, EMOTION_STRENGTH, MAX_CANDIDATES, TEXT_STRENGTH
+from ..lara_core.choices import EMOTION_STRENGTH, MAX_CANDIDATES, TEXT_STRENGTH
 from ..lara_core.codec import MAX_SECONDS, Request
 from ..lara_core.codec.score import METRES
 from . import models
@@ -65,8 +65,8 @@ class GenerateMusic(io.ComfyNode):
                                    tooltip="Go on from the first take of this piece, or with a MusicGen model from any audio: seconds and emotion "
                                            "then are those of what is added."),
                 io.Int.Input("candidates", default=0, min=0, max=MAX_CANDIDATES, optional=True,
-                             tooltip=f"So many tries for each segment, of which the nearest to the emotion is kept; 0: {CANDIDATES} for the embedded model, which "
-                                     "judges them by their notes. For MusicGen checkpoints, which have no emotion encoder: words+takes (not LARA). Emotion "
+                             tooltip="So many tries for each segment, of which the nearest to the emotion is kept; 0: one. The embedded model judges them by "
+                                     "their notes; 4 help where the emotion stays. For MusicGen checkpoints, which have no emotion encoder: words+takes (not LARA). Emotion "
                                      "words join the text, and the Emotion Predictor hears the tries."),
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
             outputs=[io.Audio.Output(display_name="audio", tooltip="All takes, as a batch."), LaraPiece.Output(display_name="piece")])
@@ -83,7 +83,7 @@ class GenerateMusic(io.ComfyNode):
         sampling = Sampling(temperature, text_strength=strengths[0], emotion_strength=strengths[1])
         lara, before = model.ready(), {}
         if draft and lara.decoder.config.emotion:
-            candidates = 1
+            candidates = 0
         if isinstance(continue_from, tuple):
             request, emotion, kept, seeds = continue_from[0].take.continued(seconds, emotion, seed)
             before = {"kept": kept, "seeds": seeds}

@@ -44,7 +44,7 @@ def rehearsed(job: tuple[str, int]) -> tuple[int, Played]:
     prompt = captions(rng, style.words, tuple(p for p in composer.programs if p >= 0), points)[0]
     curve = Curve(tuple((t, v, a) for t, (v, a) in zip(np.linspace(0, 1, KNOTS).tolist(), points.tolist())), "normalized")
     request = Request(float(rng.uniform(*SECONDS)), metre=composer.metre, tonic=int(rng.integers(12)), seed=seed)
-    segments = lara.stream(prompt, curve, request, candidates=1).write()
+    segments = lara.stream(prompt, curve, request).write()
     codes = np.concatenate([s.codes for s in segments], 1).astype(np.uint8)
     return seed, Played(codes, np.concatenate([s.emotion for s in segments]), [prompt], style.name)
 

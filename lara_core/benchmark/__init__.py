@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="embedded", metavar="NAME|PATH", help="the model of the systems model, words and none")
     add("--systems", nargs="+", default=["model", "words", "none"], metavar="SYSTEM",
-        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=single:MODEL (one try for each segment), NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: "
+        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=tries:MODEL (the best of --candidates), NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: "
         "model words none")
     add("--targets", choices=TARGETS, default="grid")
     add("--grid", type=int, default=7, metavar="N", help="N x N points of valence and arousal (default 7)")
     add("--texts", nargs="+", default=TEXTS, metavar="TEXT", help=f"default: {', '.join(TEXTS)}")
     add("--seeds", type=int, default=1, metavar="N", help="pieces for each target and text")
-    add("--candidates", type=int, default=4, metavar="N", help="tries for each segment of a system of words+takes (default 4)")
+    add("--candidates", type=int, default=4, metavar="N", help="for each segment of a system of tries or words+takes (default 4)")
     for name in STRENGTHS:
         add("--" + name.replace("_", "-"), type=float, metavar="X", help="of all systems; without it the default of `lara generate`")
     add("--seconds", type=float, metavar="S", help="length of a piece; 30, for arcs 60")
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace, command: str, versions: dict, progress: Calla
     measured = measure_all(pieces, args.output, args.jobs, args.ray, args.keep_audio, progress)
     facts = {"command": command, "targets": f"{args.targets}, {len(question.targets)}", "texts": ", ".join(question.texts),
              "seeds": question.seeds, "seconds": seconds} | dict(strengths)
-    if any(system.kind == WORDS_AND_TAKES for system in systems):
+    if any(system.kind in ("tries", WORDS_AND_TAKES) for system in systems):
         facts["candidates"] = args.candidates
     facts |= {f"system {system.name} {system.replicate}": described(system, args.soundfont) for system in systems}
     facts |= {"predictor": f"{args.predictor or 'embedded'} ({', '.join(predictor_digest(args.predictor))})",

@@ -35,13 +35,18 @@ log = logging.getLogger(__name__)
 
 
 class Lara:
-    """A loaded model: decoder, codec and text encoder, and for a score model what tells how its scores are heard, if there is one."""
+    """A loaded model: decoder, codec and text encoder. folder: where it lies."""
 
-    def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = "", score_predictor: ScorePredictor | None = None):
+    def __init__(self, name: str, decoder: Decoder, codec, text_encoder, digest: str = "", folder: Path | None = None):
         self.name, self.decoder, self.codec, self.text_encoder, self.digest = name, decoder.eval(), codec, text_encoder, digest
-        self.score_predictor = score_predictor
+        self.folder = folder
         self.step_weights = StepWeights(self.decoder)
         self._text: tuple | None = None  # a prompt, and what the text encoder made of it
+
+    @functools.cached_property
+    def score_predictor(self) -> ScorePredictor | None:
+        """What tells how this model's scores are heard, where it has that; read when it is needed."""
+        return None if self.folder is None else ScorePredictor.beside(self.folder)
 
     @property
     def device(self) -> torch.device:
@@ -69,8 +74,7 @@ class Lara:
         folder = find_model(model, folders)
         packed = torch.device(device).type == "cpu" and dtype == torch.float32 and not movable
         decoder, config = load_model(folder, device, dtype, packed)
-        return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder),
-                   ScorePredictor.beside(folder))
+        return cls(folder.name, decoder, load_codec(config.codec, folder, soundfont), load_text_encoder(config.text, folder), fingerprint(folder), folder)
 
     def stream(self, prompt: str, curve: Curve | None, request: Request, sampling: Sampling = Sampling(),
                kept: Sequence[np.ndarray] = (), seeds: Mapping[int, int] | None = None,

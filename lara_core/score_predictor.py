@@ -6,11 +6,11 @@ training/labels.py learns it from pieces that were rendered and heard, and label
 chooses by it among tries (see tries.py).
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 
+from .affect import write_atomic
 from .codec import score as codes_of
 from .codec.score import QUALITY_NAMES, ROLE_OF_LANE, ROLES, Score
 
@@ -102,12 +102,10 @@ class ScorePredictor:
 
     def save(self, folder: Path) -> None:
         """Beside a model's weights; what was learnt from is rounded to float16."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        temporary = Path(folder) / f".{FILE}.{os.getpid()}"
-        save_file({name: np.asarray(value, np.float16 if name == "inputs" else np.float32) for name, value in vars(self).items()}, temporary)
-        temporary.chmod(0o644)  # safetensors writes for the owner alone
-        os.replace(temporary, Path(folder) / FILE)
+        stored = {name: np.asarray(value, np.float16 if name == "inputs" else np.float32) for name, value in vars(self).items()}
+        write_atomic(Path(folder) / FILE, save(stored))
 
     @classmethod
     def learnt(cls, inputs: np.ndarray, targets: np.ndarray, width: float = 1.0, ridge: float = 3.0) -> "ScorePredictor":

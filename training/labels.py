@@ -73,18 +73,24 @@ def heard_rows(corpus: dict, most_rows: int) -> tuple[np.ndarray, np.ndarray, np
     return tuple(np.concatenate(rows) for rows in (inputs, drawn, targets, pieces))
 
 
+def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray, **options) -> np.ndarray:
+    """What is predicted [M,2] of cues [M,C] by what has learnt from other pieces. options: those of ScorePredictor.learnt."""
+    guessed = np.empty_like(targets)
+    for f in range(FOLDS):
+        held = pieces % FOLDS == f
+        guessed[held] = ScorePredictor.learnt(inputs[~held], targets[~held], **options)(inputs[held])
+    return guessed
+
+
 def learn(corpus: dict, kinds: np.ndarray) -> tuple[ScorePredictor, np.ndarray]:
     """Notes -> heard emotion, from the stretches that were heard, and how many times further [2] what is heard spreads within a style than
     what is predicted of pieces it has not learnt from; prints r over those."""
     inputs, drawn, targets, pieces = heard_rows(corpus, MOST_ROWS)
-    fold = pieces % FOLDS
-    guessed = np.concatenate([ScorePredictor.learnt(inputs[fold != f], targets[fold != f])(inputs[fold == f]) for f in range(FOLDS)])
-    order = np.concatenate([np.flatnonzero(fold == f) for f in range(FOLDS)])
-    order_kinds = kinds[pieces[order]]
-    for what, value in (("notes", guessed), ("drawn curve", drawn[order])):
-        r = within(order_kinds, value, targets[order])
+    guessed, of = left_out(inputs, targets, pieces), kinds[pieces]
+    for what, value in (("notes", guessed), ("drawn curve", drawn)):
+        r = within(of, value, targets)
         print(f"r with heard within a style, {len(np.unique(pieces))} pieces: {what} valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    return ScorePredictor.learnt(inputs, targets), centred(order_kinds, targets[order]).std(0) / centred(order_kinds, guessed).std(0)
+    return ScorePredictor.learnt(inputs, targets), centred(of, targets).std(0) / centred(of, guessed).std(0)
 
 
 def in_measure_of(known: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lara_core.score_predictor import ScorePredictor
 
-from .labels import FOLDS, heard_rows
+from .labels import heard_rows, left_out
 
 MOST_ROWS = 8000  # the file grows with them, the time to learn with their cube
 RIDGE = 0.5  # the best of 0.3 to 3 over pieces left out
@@ -27,10 +27,7 @@ def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePre
         seen, _, heard, own = heard_rows(corpus, most_rows // len(corpora))
         inputs, targets, pieces = inputs + [seen], targets + [heard], pieces + [own + 1 + max((p.max() for p in pieces), default=-1)]
     inputs, targets, pieces = np.concatenate(inputs), np.concatenate(targets), np.concatenate(pieces)
-    guessed = np.empty_like(targets)
-    for f in range(FOLDS):
-        held = pieces % FOLDS == f
-        guessed[held] = ScorePredictor.learnt(inputs[~held], targets[~held], ridge=RIDGE)(inputs[held])
+    guessed = left_out(inputs, targets, pieces, ridge=RIDGE)
     r = np.array([np.corrcoef(guessed[:, d], targets[:, d])[0, 1] for d in (0, 1)])
     print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
     return ScorePredictor.learnt(inputs, targets, ridge=RIDGE), r

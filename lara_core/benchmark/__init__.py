@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..affect import write_atomic
-from .plan import (SECONDS, TARGETS, TEXTS, WORDS_AND_TAKES, Question, System, make_plan, make_targets, manifest_text, model_digest,
+from .plan import (SECONDS, TARGETS, TEXTS, OF_CANDIDATES, Question, System, make_plan, make_targets, manifest_text, model_digest,
                    predictor_digest, read_systems)
 from .report import write
 from .run import measure_all
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="embedded", metavar="NAME|PATH", help="the model of the systems model, words and none")
     add("--systems", nargs="+", default=["model", "words", "none"], metavar="SYSTEM",
-        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=tries:MODEL (the best of --candidates), NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: "
-        "model words none")
+        help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=tries:MODEL (the best of --candidates), "
+        "NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: model words none")
     add("--targets", choices=TARGETS, default="grid")
     add("--grid", type=int, default=7, metavar="N", help="N x N points of valence and arousal (default 7)")
     add("--texts", nargs="+", default=TEXTS, metavar="TEXT", help=f"default: {', '.join(TEXTS)}")
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace, command: str, versions: dict, progress: Calla
     measured = measure_all(pieces, args.output, args.jobs, args.ray, args.keep_audio, progress)
     facts = {"command": command, "targets": f"{args.targets}, {len(question.targets)}", "texts": ", ".join(question.texts),
              "seeds": question.seeds, "seconds": seconds} | dict(strengths)
-    if any(system.kind in ("tries", WORDS_AND_TAKES) for system in systems):
+    if any(system.kind in OF_CANDIDATES for system in systems):
         facts["candidates"] = args.candidates
     facts |= {f"system {system.name} {system.replicate}": described(system, args.soundfont) for system in systems}
     facts |= {"predictor": f"{args.predictor or 'embedded'} ({', '.join(predictor_digest(args.predictor))})",

@@ -23,7 +23,8 @@ TEXTS = ("solo piano", "string ensemble", "electronic dance")
 SECONDS = {"grid": 30.0, "human": 30.0, "arcs": 60.0}
 HUMAN_TARGETS = Path(__file__).with_name("human_targets.csv")
 WORDS_AND_TAKES = "words+takes"
-KINDS = ("words", "none", "tries", "wavs", WORDS_AND_TAKES)  # NAME=KIND:PATH; NAME=PATH alone gives the model the emotion
+OF_CANDIDATES = ("tries", WORDS_AND_TAKES)
+KINDS = ("words", "none", "wavs", *OF_CANDIDATES)  # NAME=KIND:PATH; NAME=PATH alone gives the model the emotion
 WORD_MOMENTS = 5  # equally spaced over a curve, whose nearest words the prompt names in order
 SAME_POINT = 1e-3
 REFERENCE = "reference"  # the system whose pieces are what FAD compares with
@@ -50,7 +51,8 @@ class Target:
 
 @dataclass(frozen=True)
 class System:
-    """kind: "emotion", "tries" (the emotion, and a choice among tries), "words", "none", "words+takes" or "wavs". replicate: 1, 2 ... for folders of one name, e.g. of several training seeds."""
+    """kind: "emotion", "tries" (the emotion, and a choice among tries), "words", "none", "words+takes" or "wavs".
+    replicate: 1, 2 ... for folders of one name, e.g. of several training seeds."""
 
     name: str
     kind: str
@@ -211,8 +213,8 @@ def make_plan(question: Question, systems: Sequence[System], fad_reference: Path
         made_by = model_digest(str(system.path), question.soundfont)
         for target, text, seed in question.cells():
             prompt = worded(text, target.curve, question.seconds) if system.kind == "words" else text
-            curve = target.curve if system.kind in ("emotion", "tries", WORDS_AND_TAKES) else None
-            candidates = question.candidates if system.kind in ("tries", WORDS_AND_TAKES) else 0
+            curve = target.curve if system.kind in ("emotion", *OF_CANDIDATES) else None
+            candidates = question.candidates if system.kind in OF_CANDIDATES else 0
             own = job(made_by, prompt, curve, piece_seed(target.name, text, seed), str(system.path), candidates=candidates)
             pieces.append(Piece(system.name, system.replicate, target, text, seed, own))
     if fad_reference is not None:

@@ -28,17 +28,15 @@ class Brightness:
     def push(self, samples: np.ndarray, start_seconds: float = 0.0, bars: tuple[tuple[float, float], ...] = ()) -> np.ndarray:
         """Samples [2, T] that begin at start_seconds -> the same, shaded. bars: (when it begins, its dynamics 0..7) of every bar that
         begins in them; without any the last one's brightness holds."""
-        times, gains_db = [start_seconds], [self._gain_db]
+        times, gains_db = [], []
         for when, dynamics in bars:
             gain_db = DB_PER_STEP * (dynamics - PLAIN_DYNAMICS)
             times += [when, when + TURN_SECONDS]
-            gains_db += [gains_db[-1], gain_db]
-        if bars and gains_db[0] is None:
-            gains_db[:2] = gains_db[2:3] * 2
-        self._gain_db = gains_db[-1]
+            gains_db += [gain_db if self._gain_db is None else self._gain_db, gain_db]
+            self._gain_db = gain_db
         if self._gain_db is None or samples.shape[1] == 0:
             return samples
-        gain = 10 ** (np.interp(start_seconds + np.arange(samples.shape[1]) / self._rate, times, gains_db) / 20) - 1
+        gain = 10 ** (np.interp(start_seconds + np.arange(samples.shape[1]) / self._rate, times or [start_seconds], gains_db or [self._gain_db]) / 20) - 1
         whole = np.concatenate([self._before, samples], axis=1)
         self._before = whole[:, samples.shape[1]:]
         high = np.stack([np.convolve(row, self._high, "valid") for row in whole])

@@ -17,6 +17,7 @@ from .codec.score import QUALITY_NAMES, ROLE_OF_LANE, ROLES, Score
 FILE = "score_predictor.safetensors"
 WINDOW_SECONDS = 9.0  # the Emotion Predictor judges 3 s together with its neighbours
 EVERY_FRAMES = 4  # of a judgement
+LEAST_SLOPE = 0.02  # of a model that hardly answers
 
 
 def cues(piece: Score) -> np.ndarray:
@@ -77,11 +78,14 @@ def windows(codes: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np.ndar
 class ScorePredictor:
     """Ridge regression in the sum of a linear and a Gaussian kernel (Saunders, Gammerman & Vovk 1998), inputs standardised.
 
-    inputs [M,C] that were learnt from, standardised; weights [M,2]; mean [C], scale [C]; offset [2]; width of the Gaussian.
+    inputs [M,C] that were learnt from, standardised; weights [M,2]; mean [C], scale [C]; offset [2]; width of the Gaussian. level [2] and
+    slope [2]: where x was asked for, level + slope * x is heard on average.
     """
 
-    def __init__(self, inputs: np.ndarray, weights: np.ndarray, mean: np.ndarray, scale: np.ndarray, offset: np.ndarray, width: float = 1.0):
+    def __init__(self, inputs: np.ndarray, weights: np.ndarray, mean: np.ndarray, scale: np.ndarray, offset: np.ndarray, width: float = 1.0,
+                 level: np.ndarray = np.zeros(2, np.float32), slope: np.ndarray = np.ones(2, np.float32)):
         self.inputs, self.weights, self.mean, self.scale, self.offset, self.width = inputs, weights, mean, scale, offset, float(width)
+        self.level, self.slope = level, slope
 
     @classmethod
     def beside(cls, folder: Path) -> "ScorePredictor | None":
@@ -115,6 +119,15 @@ class ScorePredictor:
         kernel = _kernel(known, known, width)
         weights = np.linalg.solve(kernel + ridge * np.eye(len(kernel), dtype=kernel.dtype), targets - offset)
         return cls(known, weights, mean, scale, offset, width)
+
+    def answering(self, asked: np.ndarray, heard: np.ndarray) -> None:
+        """Learn the level and the slope: from what a model was asked for [M,2] and what was heard of it [M,2]."""
+        self.slope = np.maximum(((asked - asked.mean(0)) * (heard - heard.mean(0))).mean(0) / asked.var(0), LEAST_SLOPE)
+        self.level = heard.mean(0) - self.slope * asked.mean(0)
+
+    def in_requests(self, cues: np.ndarray) -> np.ndarray:
+        """Cues [N,C] -> what was asked for [N,2], on average, where that is heard: beyond -1 and 1 too."""
+        return (self(cues) - self.level) / self.slope
 
     def __call__(self, cues: np.ndarray) -> np.ndarray:
         """Cues [N,C], as `around` gives them -> valence and arousal [N,2]."""

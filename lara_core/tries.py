@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 READ_BEFORE_BARS = 4  # which a candidate is read after
-VALENCE_WEIGHT = 2.0  # of how far a candidate is off: what is heard of valence moves half as far as what is heard of arousal
+REACH = 2.0  # how much further a candidate should move with the request than the model's music does on average
+LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
 
 log = logging.getLogger(__name__)
@@ -62,28 +63,30 @@ class BestRead(_BestOfTries):
         return {"kind": "lara", "candidates": self.candidates}
 
     def asks(self, ask: "Ask") -> list["Ask"]:
-        """The first segment, whose players are the text's to choose, has one try. Every second try of the others asks for what the
-        bars before it lack as well: a solo piano is heard calmer than an orchestra, whatever both are asked for."""
+        """The first segment, whose players are the text's to choose, has one try. Every second try of the others asks for half of what
+        the bars before it lack as well: a solo piano is heard calmer than an orchestra, whatever both are asked for."""
         before = ask.context.shape[1]
         if before == 0:
             return [ask]
         judged, wanted = self._read(ask, ask.context)
         led = ask.emotion.copy()
-        led[before:] = np.clip(led[before:] + (wanted - judged).mean(0), -1, 1)
+        led[before:] = np.clip(led[before:] + LEAD * (wanted - judged).mean(0), -1, 1)
         return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(super().asks(ask))]
 
     def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float:
         """How far from the curve a candidate would be heard, by its notes and those of the bars before it."""
         judged, wanted = self._read(ask, np.concatenate([ask.context, codes], axis=1))
         new = slice(-(codes.shape[1] // EVERY_FRAMES), None)
-        return float(np.linalg.norm((judged[new] - wanted[new]) * (VALENCE_WEIGHT, 1), axis=1).mean())
+        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean())
 
     def _read(self, ask: "Ask", codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The last bars of the context and what follows -> how they would be heard, and what was asked for, both [N,2]."""
+        """The last bars of the context and what follows -> how they would be heard, and what was asked for, both [N,2] in the measure of
+        requests. What is heard spans much less: by its own measure each of two tries would be too tame for a request of 0.4 and of 0.9 alike,
+        and a curve would lose its shape to the tries that are most extreme."""
         bars = bar_starts(ask.context)[-READ_BEFORE_BARS:]
         first = int(bars[0]) if len(bars) else 0
         seen, wanted = windows(codes[:, first:], ask.emotion[first:codes.shape[1]])
-        return self.predictor(seen), wanted
+        return self.predictor.in_requests(seen) / REACH, wanted
 
 
 class WordsAndTakes(_BestOfTries):

@@ -11,7 +11,7 @@ from lara_core.affect import Curve
 from lara_core.codec import Request, score
 from lara_core.pipeline import Lara
 from lara_core.sampling import generate
-from lara_core.score_predictor import EVERY_FRAMES, FILE, ScorePredictor
+from lara_core.score_predictor import EVERY_FRAMES, FILE, LEAST_SLOPE, ScorePredictor
 from lara_core.take import SegmentMemo, unpack_codes
 
 STILL = Curve.constant(0.3, 0.6)
@@ -20,7 +20,10 @@ STRUCK = slice(0, 5)  # onsets of the roles, a second; see score_predictor.cues
 
 
 class Dense:
-    """Hears nothing but how many notes there are: 20 a second are the most aroused."""
+    """Hears nothing but how many notes there are: 20 a second are the most aroused. Half of it is asked for."""
+
+    def in_requests(self, seen: np.ndarray) -> np.ndarray:
+        return self(seen) / 2
 
     def __call__(self, seen: np.ndarray) -> np.ndarray:
         return np.stack([np.zeros(len(seen)), np.clip(seen[:, STRUCK].sum(1) / 10 - 1, -1, 1)], 1)
@@ -49,12 +52,12 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
         if at:
             begin = score.bar_starts(codes[:, :at])[-tries.READ_BEFORE_BARS:][0]
             heard = [score_predictor.windows(np.concatenate([codes[:, begin:at], row], axis=1), np.zeros((at + frames - begin, 2)))[0] for row in sampled.numpy()]
-            off = [np.linalg.norm((Dense()(seen)[-(frames // EVERY_FRAMES):] - (0.3, 0.6)) * (tries.VALENCE_WEIGHT, 1), axis=1).mean() for seen in heard]
+            off = [np.linalg.norm(Dense()(seen)[-(frames // EVERY_FRAMES):] / 2 / tries.REACH - (0.3, 0.6), axis=1).mean() for seen in heard]
             assert best == int(np.argmin(off)) and np.allclose(segment["distances"], off, atol=1e-4)
             before = emotion.shape[1] - frames
             assert (emotion[:, :before] == emotion[0, 0]).all() and (emotion[::2] == emotion[0, 0]).all() and emotion.abs().max() <= 1
-            lack = np.array([0.3, 0.6]) - Dense()(score_predictor.windows(codes[:, begin:at], np.zeros((at - begin, 2)))[0]).mean(0)
-            assert np.allclose(emotion[1::2, before:], np.clip(lack + (0.3, 0.6), -1, 1), atol=1e-5), "asked for what is lacking too"
+            lack = np.array([0.3, 0.6]) - Dense()(score_predictor.windows(codes[:, begin:at], np.zeros((at - begin, 2)))[0]).mean(0) / 2 / tries.REACH
+            assert np.allclose(emotion[1::2, before:], np.clip(tries.LEAD * lack + (0.3, 0.6), -1, 1), atol=1e-5), "asked for what is lacking too"
         chosen.add(best)
         at += frames
     assert len(chosen) > 1
@@ -122,10 +125,16 @@ def test_a_score_predictor_is_what_was_saved(tmp_path):
     seen = rng.uniform(0, 4, (50, len(made.mean))).astype(np.float32)
     seen[:, 40:] = 0
     assert np.corrcoef(made(seen)[:, 1], Dense()(seen)[:, 1])[0, 1] > 0.9
+    assert np.array_equal(made.in_requests(seen), made(seen)), "nobody has told how far a model's music moves"
+    asked = rng.uniform(-1, 1, (500, 2))
+    made.answering(asked, (0.1, -0.2) + asked * (0.15, 0.4) + rng.normal(0, 0.1, (500, 2)))
+    np.testing.assert_allclose((made.level, made.slope), ((0.1, -0.2), (0.15, 0.4)), atol=0.02)
+    np.testing.assert_allclose(made.in_requests(seen) * made.slope + made.level, made(seen), atol=1e-5)
     assert ScorePredictor.beside(tmp_path) is None
     made.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     np.testing.assert_allclose(ScorePredictor.beside(tmp_path)(seen), made(seen), atol=0.01)
+    np.testing.assert_allclose(ScorePredictor.beside(tmp_path).slope, made.slope)
     whole = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(whole[:-100])
     with pytest.raises(ValueError, match=f"{FILE} is damaged or incomplete .*get the model again, or remove this file"):
@@ -159,4 +168,5 @@ def test_learning_leaves_pieces_out_and_takes_several_corpora(capsys):
             corpus["heard"][start // EVERY_FRAMES:end // EVERY_FRAMES] = np.stack([seen[:, 5 + 1 + 8 + 5 + 5 + 24], seen[:, 5] / 8], 1)
         corpora.append(corpus)
     made, r = learn(corpora, 1000)
+    assert (made.slope > LEAST_SLOPE).all(), "the composer's curves are heard"
     assert r.min() > 0.7 and len(made.inputs) <= 1000 and "56 pieces" in capsys.readouterr().out

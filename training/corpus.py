@@ -3,7 +3,7 @@
     python -m training.corpus -o runs/corpus.npz --pieces 4000 --scores runs/scores.npz
 
 The file (npz) holds codes uint8 [K,total], offsets [n+1] and window starts in frames, emotion float16 [total,2], per piece a
-JSON list of captions and a kind, and what the codec is; training.features adds what is heard, training.labels labels by it. Composed pieces carry the curve that made them; real
+JSON list of captions, a kind and whether a model has played it, and what the codec is; training.features adds what is heard, training.labels labels by it. Composed pieces carry the curve that made them; real
 scores are performed anew (tempo, dynamics, articulation, ensemble) along a drawn arousal curve, with a valence that their mode
 allows.
 """
@@ -147,8 +147,8 @@ class Played(NamedTuple):
     kind: str
 
 
-def packed(pieces: Sequence[Played]) -> dict[str, np.ndarray]:
-    """Pieces -> what the file holds."""
+def packed(pieces: Sequence[Played], rehearsed: bool = False) -> dict[str, np.ndarray]:
+    """Pieces -> what the file holds. rehearsed: a model has played them."""
     codes = np.concatenate([piece.codes for piece in pieces], 1)
     codec = {"name": "score", "n_codebooks": codes_of.K, "codebook_size": codes_of.V, "delays": list(range(codes_of.K)),
              "loss_weights": [float(name != "grid") for name in codes_of.LANES]}  # the grid is given, never sampled
@@ -156,7 +156,7 @@ def packed(pieces: Sequence[Played]) -> dict[str, np.ndarray]:
             "emotion": np.concatenate([piece.emotion for piece in pieces]).astype(np.float16),
             "starts": codes_of.bar_starts(codes),  # windows begin at bar lines
             "captions": np.array(json.dumps([piece.captions for piece in pieces])),
-            "kinds": np.array(json.dumps([piece.kind for piece in pieces])), "codec": np.array(json.dumps(codec))}
+            "rehearsed": np.full(len(pieces), rehearsed), "kinds": np.array(json.dumps([piece.kind for piece in pieces])), "codec": np.array(json.dumps(codec))}
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return heard | {"codes": np.concatenate([part["codes"] for part in parts], axis=1), "codec": parts[0]["codec"],
             "offsets": np.concatenate([[0], *(part["offsets"][1:] + at for part, at in zip(parts, begins))]),
             "starts": np.concatenate([part["starts"] + at for part, at in zip(parts, begins)]),
-            "emotion": np.concatenate([part["emotion"] for part in parts]),
+            **{name: np.concatenate([part[name] for part in parts]) for name in ("emotion", "rehearsed")},
             **{name: np.array(json.dumps([value for part in parts for value in json.loads(str(part[name]))])) for name in ("captions", "kinds")}}
 
 

@@ -1,13 +1,14 @@
 """Labels by ear: from pieces that the Emotion Predictor has heard it is learnt what in a score moves it, and every piece of a corpus
 gets the valence and arousal it would be heard with.
 
-    python -m training.labels runs/corpus.npz -o runs/labelled.npz    # a corpus that training.features has heard
+    python -m training.labels runs/corpus.npz -o runs/labelled.npz                                  # a corpus that training.features has heard
+    python -m training.labels runs/corpus.npz -o runs/labelled.npz --predictor models/embedded      # or one that nobody has: by what that model knows
 
 The drawn curve of a composed piece says what its composer meant; chance in its harmony, figures and instruments moves what is heard as
 far again. A kernel ridge regression from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
-predicts it for what was not heard. Within each style the prediction is brought to the mean and spread of the drawn labels and mixed with
-them, so that every style can be asked for everything: a music box has a calm and a tense of its own. `emotion` in the file is replaced; all
-else is copied.
+predicts it for what was not heard. The prediction is brought to the mean and spread of the drawn labels and mixed with them: half over
+all styles together, so that the same request means the same to everyone, and half within each, so that every style can be asked for
+everything: a music box has a calm and a tense of its own. `emotion` in the file is replaced; all else is copied.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from .windows import HEARD_EVERY_FRAMES
 SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same,
 MOST_ROWS = 8000  # or from fewer: its cost grows with their cube
 HEARD_SHARE = 0.8  # of the label; the rest is the drawn curve
+OWN_SHARE = 0.5  # of what is heard in it, measured within a style; the rest over all of them
 FOLDS = 5
 
 
@@ -98,40 +100,48 @@ def in_measure_of(known: np.ndarray, x: np.ndarray) -> np.ndarray:
     return known.mean(0) + (x - x.mean(0)) / np.maximum(x.std(0), 1e-6) * known.std(0)
 
 
-def relabel(corpus: dict, jobs: int, share: float) -> np.ndarray:
-    """The emotion [total,2] of every frame: the drawn curve moved towards what would be heard. ValueError where nothing was heard."""
-    if "heard" not in corpus:
-        raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first.")
+def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | None = None) -> np.ndarray:
+    """The emotion [total,2] of every frame: the drawn curve moved towards what would be heard. predictor: of what was not heard; without
+    one it is learnt. ValueError where there is none and nothing was heard."""
+    if predictor is None and "heard" not in corpus:
+        raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first, or give a model that has one.")
     offsets, drawn = corpus["offsets"], corpus["emotion"].astype(np.float32)
     kinds = np.array(json.loads(str(corpus["kinds"])))
-    learnt, wider = learn(corpus, kinds)
+    learnt, wider = learn(corpus, kinds) if predictor is None else (predictor, 1.0)
     pieces = list(zip(offsets, offsets[1:]))
-    guessed, meant = {}, {}
+    guessed, meant = [None] * len(pieces), [None] * len(pieces)
     todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
         guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
-    label = drawn.copy()
-    for kind in np.unique(kinds):
-        own = np.flatnonzero(kinds == kind)
-        heard, smooth = (np.concatenate([x[i] for i in own]) for x in (guessed, meant))
-        known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in (pieces[i] for i in own)])
-        heard = np.where(np.isnan(known), heard.mean(0) + wider * (heard - heard.mean(0)), known)
-        frames = np.concatenate([np.arange(*pieces[i]) for i in own])
-        moved = np.repeat(in_measure_of(smooth, heard) - smooth, HEARD_EVERY_FRAMES, 0)
-        label[frames] = in_measure_of(drawn[frames], drawn[frames] + share * moved)
-    return np.clip(label, -1, 1).astype(np.float16)
+    of = np.repeat(np.arange(len(pieces)), [len(guess) for guess in guessed])  # the piece of every row
+    heard, smooth = np.concatenate(guessed), np.concatenate(meant)
+    own = [np.isin(of, np.flatnonzero(kinds == kind)) for kind in np.unique(kinds)]
+    if "heard" in corpus:
+        known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in pieces])
+        for rows in own:
+            heard[rows] = heard[rows].mean(0) + wider * (heard[rows] - heard[rows].mean(0))
+        heard = np.where(np.isnan(known), heard, known)
+    meaning = (1 - OWN_SHARE) * in_measure_of(smooth, heard)
+    for rows in own:
+        meaning[rows] += OWN_SHARE * in_measure_of(smooth[rows], heard[rows])
+    label = drawn + share * np.repeat(meaning - smooth, HEARD_EVERY_FRAMES, 0)
+    return np.clip(in_measure_of(drawn, label), -1, 1).astype(np.float16)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--predictor", type=Path, metavar="MODEL", help="a model's folder with a score predictor, in place of learning one")
     parser.add_argument("--share", type=float, default=HEARD_SHARE, help="of what is heard in the label, 0 to 1")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
+    predictor = None if args.predictor is None else ScorePredictor.beside(args.predictor)
+    if args.predictor is not None and predictor is None:
+        parser.error(f"{args.predictor} has no score predictor; see training.score_predictor")
     with np.load(args.corpus) as data:
         corpus = dict(data)
-    corpus["emotion"] = relabel(corpus, args.jobs, args.share)
+    corpus["emotion"] = relabel(corpus, args.jobs, args.share, predictor)
     temporary = args.output.with_suffix(".tmp.npz")
     np.savez_compressed(temporary, **corpus)
     os.replace(temporary, args.output)

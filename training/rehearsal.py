@@ -25,7 +25,7 @@ from .composer import Composer
 from .corpus import Played, captions, draw_curve, packed
 from .styles import STYLES
 
-SECONDS = (14.0, 24.0)
+SECONDS = (14.0, 36.0)
 KNOTS = 9  # of a drawn curve
 
 
@@ -35,16 +35,16 @@ def player(folder: str) -> Lara:
     return Lara.load(folder)
 
 
-def rehearsed(job: tuple[str, int]) -> tuple[int, Played]:
-    """A model's folder and a seed -> the seed and one piece, labelled and captioned with what it was asked for."""
-    folder, seed = job
+def rehearsed(job: tuple[str, int, int]) -> tuple[int, Played]:
+    """A model's folder, how many tries a segment has, and a seed -> the seed and one piece, labelled and captioned with what it was asked for."""
+    folder, candidates, seed = job
     lara, rng = player(folder), np.random.default_rng(seed)
     style = STYLES[seed % len(STYLES)]
     points, composer = draw_curve(rng, KNOTS), Composer(style, rng)
     prompt = captions(rng, style.words, tuple(p for p in composer.programs if p >= 0), points)[0]
     curve = Curve(tuple((t, v, a) for t, (v, a) in zip(np.linspace(0, 1, KNOTS).tolist(), points.tolist())), "normalized")
     request = Request(float(rng.uniform(*SECONDS)), metre=composer.metre, tonic=int(rng.integers(12)), seed=seed)
-    segments = lara.stream(prompt, curve, request).write()
+    segments = lara.stream(prompt, curve, request, candidates=candidates).write()
     codes = np.concatenate([s.codes for s in segments], 1).astype(np.uint8)
     return seed, Played(codes, np.concatenate([s.emotion for s in segments]), [prompt], style.name)
 
@@ -54,16 +54,17 @@ def main():
     parser.add_argument("model", type=Path, help="folder of a score model")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--pieces", type=int, default=1000)
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="tries for each segment, of which the nearest to the curve stays")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
     if player(str(args.model)).has_steady_segments:
         parser.error(f"{args.model} makes sound and no scores; give the folder of a score model.")
-    todo = [(str(args.model), args.seed * 1_000_003 + i) for i in range(args.pieces)]
+    todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i) for i in range(args.pieces)]
     played = dict(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = args.output.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **packed([played[seed] for seed in sorted(played)]))  # whatever order they came in
+    np.savez_compressed(temporary, **packed([played[seed] for seed in sorted(played)], rehearsed=True))  # whatever order they came in
     os.replace(temporary, args.output)
 
 

@@ -22,15 +22,20 @@ RIDGE = 0.5  # the best of 0.3 to 3 over pieces left out
 
 def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePredictor, np.ndarray]:
     """Of corpus files that were heard -> the predictor, and its r [2] (valence, arousal) over pieces that it has not learnt from."""
-    inputs, targets, pieces = [], [], []
+    inputs, asked, targets, pieces = [], [], [], []
     for corpus in corpora:
-        seen, _, heard, own = heard_rows(corpus, most_rows // len(corpora))
-        inputs, targets, pieces = inputs + [seen], targets + [heard], pieces + [own + 1 + max((p.max() for p in pieces), default=-1)]
-    inputs, targets, pieces = np.concatenate(inputs), np.concatenate(targets), np.concatenate(pieces)
+        seen, drawn, heard, own = heard_rows(corpus, most_rows // len(corpora))
+        pieces.append(own + 1 + max((p.max() for p in pieces), default=-1))
+        for rows, values in ((inputs, seen), (asked, drawn), (targets, heard)):
+            rows.append(values)
+    inputs, asked, targets, pieces = (np.concatenate(rows) for rows in (inputs, asked, targets, pieces))
     guessed = left_out(inputs, targets, pieces, ridge=RIDGE)
     r = np.array([np.corrcoef(guessed[:, d], targets[:, d])[0, 1] for d in (0, 1)])
     print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    return ScorePredictor.learnt(inputs, targets, ridge=RIDGE), r
+    predictor = ScorePredictor.learnt(inputs, targets, ridge=RIDGE)
+    predictor.answering(asked, targets)
+    print(f"asked for x, {predictor.level.round(2).tolist()} + {predictor.slope.round(2).tolist()} x is heard")
+    return predictor, r
 
 
 def main():

@@ -74,9 +74,9 @@ class Trained(torch.nn.Module):
 
 def open_corpus(args: argparse.Namespace) -> Corpus | Shards:
     if not args.corpus.is_dir():
-        return Corpus(args.corpus, StaticTextEncoder(args.text), args.heard_share, args.words, args.moving_share)
-    if args.words or args.heard_share or args.moving_share:
-        raise ValueError("--words, --heard-share and --moving-share are for a corpus of scores; leave them out for shards of sound.")
+        return Corpus(args.corpus, StaticTextEncoder(args.text), args.heard_share, args.words, args.moving_share, args.rehearsed_share, args.even)
+    if args.words or args.heard_share or args.moving_share or args.rehearsed_share or args.even:
+        raise ValueError("--words, --heard-share, --moving-share, --rehearsed-share and --even are for a corpus of scores; leave them out for shards of sound.")
     return Shards(args.corpus)
 
 
@@ -236,7 +236,8 @@ def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | S
     weights = model.state_dict() if weights is None else weights
     learned = {name: weights[name] for name in model.learned()}
     facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed,
-                          "heard_share": args.heard_share, "moving_share": args.moving_share, "words": args.words}}
+                          "heard_share": args.heard_share, "moving_share": args.moving_share, "rehearsed_share": args.rehearsed_share, "even": args.even,
+                          "words": args.words}}
     if isinstance(corpus, Shards) or args.lora:
         tensors = {name.removeprefix("decoder."): x for name, x in learned.items() if name.startswith("decoder.")}
         save_adapter(folder, tensors, args.init, facts, adapter_card(folder, corpus, step, args))
@@ -287,6 +288,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warmup", type=int, default=100, help="steps until the learning rate is reached")
     parser.add_argument("--lara", type=float, default=0.5, help="weight of the alignment loss; 0: cross-entropy alone")
     parser.add_argument("--heard-share", type=float, default=0.0, help="of the windows from what a listener has heard, 0 to 1; for a corpus of scores")
+    parser.add_argument("--rehearsed-share", type=float, default=0.0, help="of the other windows from what a model has played, 0 to 1; 0: as it comes")
+    parser.add_argument("--even", action="store_true", help="draw the other windows evenly from the plane of valence and arousal; for a corpus of scores")
     parser.add_argument("--moving-share", type=float, default=0.0, help="of the other windows from where the emotion moves, 0 to 1; for a corpus of scores")
     parser.add_argument("--words", action="store_true", help="the emotion as a word in the caption instead of a curve, the paper's baseline; for a corpus of scores")
     parser.add_argument("--seed", type=int, default=1)

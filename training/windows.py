@@ -18,6 +18,7 @@ from lara_core.weights import read_json
 from .audio import DESCRIPTION, FORMAT, SHARD, VERSION, shard_notes
 
 HEARD_EVERY_FRAMES = EVERY_FRAMES  # a corpus of scores keeps one row of listener features for so many frames
+PLACES, MOST_OFTEN = 10, 6  # rows and columns of the plane that are to come as often
 MOVES, MOVING_FRAMES = 0.6, 192  # so far, within so many frames: 12 bars of 4/4
 SCORE_LARA_FRAMES = 16  # alignment is judged on means over this many frames: of scores, two bars
 
@@ -51,17 +52,27 @@ class Corpus(_Windows):
     standardised over the corpus.
 
     heard_share: of the windows, that begin where a listener has heard the piece; ValueError where none has. words: the emotion stands in
-    the caption, as the word nearest to the window's mean, and nowhere else: the baseline of the paper. moving_share: of the other windows,
-    that begin where the emotion will move by more than MOVES, so that what was played is no good guess of what comes.
+    the caption, as the word nearest to the window's mean, and nowhere else: the baseline of the paper. Of the other windows, rehearsed_share
+    are from what a model has played, where it isn't 0 and left to chance, and moving_share begin where the emotion will move by more than MOVES, so that what was
+    played is no good guess of what comes.
     """
 
-    def __init__(self, path: Path, text: TextEncoder, heard_share: float = 0.0, words: bool = False, moving_share: float = 0.0):
+    def __init__(self, path: Path, text: TextEncoder, heard_share: float = 0.0, words: bool = False, moving_share: float = 0.0,
+                 rehearsed_share: float = 0.0, even: bool = False):
         with np.load(path) as data:
             self.codes = torch.from_numpy(data["codes"])  # [K,total]
             self.offsets, self.starts, self.emotion = data["offsets"], data["starts"], data["emotion"]
             self.captions, self.codec = json.loads(str(data["captions"])), json.loads(str(data["codec"]))
             self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
-        self.moving_share, self.moving_starts = moving_share, self._moving() if moving_share else self.starts[:0]
+            rehearsed = data["rehearsed"][np.searchsorted(self.offsets, self.starts, side="right") - 1] if rehearsed_share else None
+        self.moving_share, self.rehearsed_share = moving_share, rehearsed_share
+        moving = self._moving() if moving_share else np.zeros(len(self.starts), bool)
+        if rehearsed_share and not rehearsed.any():
+            raise ValueError(f"No model has played in {path}, so --rehearsed-share cannot be {rehearsed_share:g}; add what training.rehearsal makes.")
+        own = {False: ~rehearsed, True: rehearsed} if rehearsed_share else {False: np.ones(len(self.starts), bool)}
+        chance = self._evenly() if even else np.ones(len(self.starts))
+        among = {(who, moves): np.flatnonzero(which & moving if moves else which) for who, which in own.items() for moves in (False, True)}
+        self.pools = {name: (self.starts[which], np.cumsum(chance[which])) for name, which in among.items()}  # starts, and up to where each is drawn
         self.text, self.heard_share, self.heard_starts, self.words = text, heard_share, self.starts[:0], words
         if self.features is not None:
             self.feature_width = self.features.shape[1]
@@ -73,19 +84,32 @@ class Corpus(_Windows):
             raise ValueError(f"No listener has heard {path}, so --heard-share cannot be {heard_share:g}; run training.features on it first.")
 
     def _moving(self) -> np.ndarray:
-        """The starts after which the emotion moves within MOVING_FRAMES; ValueError where none does."""
+        """After which starts the emotion moves within MOVING_FRAMES; ValueError where it does after none."""
         last = self.offsets[np.searchsorted(self.offsets, self.starts, side="right")] - 1
         seen = np.stack([self.emotion[np.minimum(self.starts + step, last)] for step in np.linspace(0, MOVING_FRAMES, 5).astype(int)]).astype(np.float32)
-        moving = self.starts[(np.ptp(seen, axis=0) > MOVES).any(1)]
-        if not len(moving):
+        moving = (np.ptp(seen, axis=0) > MOVES).any(1)
+        if not moving.any():
             raise ValueError("The emotion moves nowhere in this corpus, so there is no --moving-share of it.")
         return moving
+
+    def _evenly(self) -> np.ndarray:
+        """How often each start is to be drawn, for every place of the plane that has windows to come as often as any other, as far as
+        no window comes more than MOST_OFTEN times as often as on average."""
+        last = self.offsets[np.searchsorted(self.offsets, self.starts, side="right")] - 1
+        places = np.stack([self.emotion[np.minimum(self.starts + step, last)] for step in (32, 96)]).astype(np.float32).mean(0)
+        cells = np.clip(((places + 1) / 2 * PLACES).astype(int), 0, PLACES - 1) @ (PLACES, 1)
+        chance = 1 / np.bincount(cells)[cells]
+        return np.minimum(chance, MOST_OFTEN * chance.mean())
 
     def _window(self, rng: np.random.Generator, window: int):
         among_heard = self.heard_share > 0 and rng.random() < self.heard_share
         among_moving = not among_heard and self.moving_share > 0 and rng.random() < self.moving_share
-        starts = self.heard_starts if among_heard else self.moving_starts if among_moving else self.starts
-        start = int(starts[rng.integers(len(starts))])
+        rehearsed = not among_heard and self.rehearsed_share > 0 and rng.random() < self.rehearsed_share
+        if among_heard:
+            start = int(self.heard_starts[rng.integers(len(self.heard_starts))])
+        else:
+            starts, upto = self.pools[rehearsed, among_moving]
+            start = int(starts[np.searchsorted(upto, rng.random() * upto[-1], side="right")])
         piece = int(np.searchsorted(self.offsets, start, side="right")) - 1
         if not among_heard and not among_moving and rng.random() < 0.3:
             start = int(self.offsets[piece])  # openings decide tempo and ensemble from the emotion alone

@@ -58,7 +58,8 @@ def _in_processes(work: Callable, jobs: Sequence, workers: int) -> Iterator:
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in set(multiprocessing.active_children()) - others:  # whoever stops early does not wait for half a piece
             worker.terminate()
-            worker.join()
+            while worker.is_alive():  # join may return before: the pool's thread collects the dead too, and is told first
+                worker.join()
 
 
 def _start_worker() -> None:

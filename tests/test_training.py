@@ -226,6 +226,10 @@ def test_windows_can_be_drawn_from_what_a_model_has_played(tmp_path, corpus_file
     for share in (0.3, 1.0):
         played, rng = Corpus(tmp_path / "played.npz", None, rehearsed_share=share), np.random.default_rng(0)
         assert np.mean([played._window(rng, 64)[1].numpy().mean() for _ in range(200)]) == pytest.approx(share, abs=0.08)
+    corpus["rehearsed"][:] = True
+    np.savez(tmp_path / "alone.npz", **corpus)
+    with pytest.raises(ValueError, match="no window that a model has not played"):
+        Corpus(tmp_path / "alone.npz", None, rehearsed_share=0.5)
 
 
 def test_windows_can_be_drawn_evenly_from_the_plane(tmp_path, corpus_file):

@@ -115,7 +115,7 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
         guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
     of = np.repeat(np.arange(len(pieces)), [len(guess) for guess in guessed])  # the piece of every row
     heard, smooth = np.concatenate(guessed), np.concatenate(meant)
-    own = [np.isin(of, np.flatnonzero(kinds == kind)) for kind in np.unique(kinds)]
+    own = [kinds[of] == kind for kind in np.unique(kinds)]
     if "heard" in corpus:
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in pieces])
         for rows in own:

@@ -4,6 +4,7 @@ Both draw their windows from a generator that is passed in, so the order of the 
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +65,18 @@ class Corpus(_Windows):
             self.offsets, self.starts, self.emotion = data["offsets"], data["starts"], data["emotion"]
             self.captions, self.codec = json.loads(str(data["captions"])), json.loads(str(data["codec"]))
             self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
-            rehearsed = data["rehearsed"][np.searchsorted(self.offsets, self.starts, side="right") - 1] if rehearsed_share else None
+            self.pieces = np.searchsorted(self.offsets, self.starts, side="right") - 1  # of every start
+            rehearsed = data["rehearsed"][self.pieces] if rehearsed_share else np.zeros(len(self.starts), bool)
         self.moving_share, self.rehearsed_share = moving_share, rehearsed_share
         moving = self._moving() if moving_share else np.zeros(len(self.starts), bool)
         if rehearsed_share and not rehearsed.any():
             raise ValueError(f"No model has played in {path}, so --rehearsed-share cannot be {rehearsed_share:g}; add what training.rehearsal makes.")
-        own = {False: ~rehearsed, True: rehearsed} if rehearsed_share else {False: np.ones(len(self.starts), bool)}
         chance = self._evenly() if even else np.ones(len(self.starts))
-        among = {(who, moves): np.flatnonzero(which & moving if moves else which) for who, which in own.items() for moves in (False, True)}
+        among = {(who, moves): np.flatnonzero((rehearsed == who) & (moving if moves else True)) for who in (False, True) for moves in (False, True)}
+        for (who, moves), which in among.items():
+            if not len(which) and (rehearsed_share if who else rehearsed_share < 1) and (moving_share if moves else moving_share < 1):
+                raise ValueError(f"{path} has no window that a model has{'' if who else ' not'} played and where the emotion {'moves' if moves else 'may stand still'}; "
+                                 "change --rehearsed-share or --moving-share, or add pieces of both kinds.")
         self.pools = {name: (self.starts[which], np.cumsum(chance[which])) for name, which in among.items()}  # starts, and up to where each is drawn
         self.text, self.heard_share, self.heard_starts, self.words = text, heard_share, self.starts[:0], words
         if self.features is not None:
@@ -83,10 +88,14 @@ class Corpus(_Windows):
         if heard_share and not len(self.heard_starts):
             raise ValueError(f"No listener has heard {path}, so --heard-share cannot be {heard_share:g}; run training.features on it first.")
 
+    def _ahead(self, frames: Sequence[int]) -> np.ndarray:
+        """The emotion [len(frames),N,2] so many frames after every start, or at the end of its piece."""
+        last = self.offsets[self.pieces + 1] - 1
+        return np.stack([self.emotion[np.minimum(self.starts + n, last)] for n in frames]).astype(np.float32)
+
     def _moving(self) -> np.ndarray:
         """After which starts the emotion moves within MOVING_FRAMES; ValueError where it does after none."""
-        last = self.offsets[np.searchsorted(self.offsets, self.starts, side="right")] - 1
-        seen = np.stack([self.emotion[np.minimum(self.starts + step, last)] for step in np.linspace(0, MOVING_FRAMES, 5).astype(int)]).astype(np.float32)
+        seen = self._ahead(np.linspace(0, MOVING_FRAMES, 5).astype(int))
         moving = (np.ptp(seen, axis=0) > MOVES).any(1)
         if not moving.any():
             raise ValueError("The emotion moves nowhere in this corpus, so there is no --moving-share of it.")
@@ -95,8 +104,7 @@ class Corpus(_Windows):
     def _evenly(self) -> np.ndarray:
         """How often each start is to be drawn, for every place of the plane that has windows to come as often as any other, as far as
         no window comes more than MOST_OFTEN times as often as on average."""
-        last = self.offsets[np.searchsorted(self.offsets, self.starts, side="right")] - 1
-        places = np.stack([self.emotion[np.minimum(self.starts + step, last)] for step in (32, 96)]).astype(np.float32).mean(0)
+        places = self._ahead((32, 96)).mean(0)
         cells = np.clip(((places + 1) / 2 * PLACES).astype(int), 0, PLACES - 1) @ (PLACES, 1)
         chance = 1 / np.bincount(cells)[cells]
         return np.minimum(chance, MOST_OFTEN * chance.mean())

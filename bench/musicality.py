@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lara_core.affect import PRESETS
 from lara_core.codec import Request, score
-from lara_core.codec.score import LANE, METRES, Note, Score
+from lara_core.codec.score import METRES, Note, Score
 from lara_core.pipeline import EMBEDDED, Lara
 
 TEXTS = ("solo piano", "string quartet", "cinematic orchestra", "jazz trio", "electronic dance", "folk tune", "acoustic guitar", "waltz")
@@ -89,10 +89,7 @@ def measures(piece: Score) -> dict[str, float]:
 def ending(piece: Score) -> dict[str, bool]:
     """What a last bar should do: the bass on the tonic, and notes that are held to the end of the bar."""
     last = piece.bar_starts()[-1]
-    bass = [note for note in piece.notes if note.lane == LANE["bass"] and note.start + note.duration > last] or \
-        [note for note in piece.notes if note.start + note.duration > last]
-    lowest = min(bass, key=lambda note: (note.pitch, -note.start), default=None)
-    return {"ends on the tonic": lowest is not None and (lowest.pitch - piece.tonic) % 12 == 0,
+    return {"ends on the tonic": score.rests_on_tonic(piece),
             "the last notes are held": any(note.start + note.duration >= piece.frames for note in piece.notes),
             "begins in its first beat": min(note.start for note in piece.notes) < METRES[piece.bars[0].metre][1]}
 

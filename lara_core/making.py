@@ -35,8 +35,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=whole(0, MAX_SEED), metavar="N", help="the same seed makes the same piece")
     group.add_argument("--takes", type=whole(1, MAX_TAKES), default=1, metavar="N", help="OUT-1.wav, OUT-2.wav ... with seeds N, N+1 ...")
     group.add_argument("--candidates", type=whole(1, MAX_CANDIDATES), default=0, metavar="N",
-                       help="tries for each segment, of which the nearest to the curve is kept: the embedded model judges them by their notes, which helps "
-                            "where the emotion stays. For a MusicGen checkpoint, which has no emotion encoder: words+takes, emotion words in the prompt and the best "
+                       help="tries for each segment, of which the nearest to the curve is kept: the embedded model judges them by their notes (default 4). "
+                            "For a MusicGen checkpoint, which has no emotion encoder: words+takes, emotion words in the prompt and the best "
                             "try by the predictor (not LARA)")
     group.add_argument("--no-score", action="store_true", help="do not measure what was made")
     group = sub.add_argument_group("model")

@@ -17,7 +17,7 @@ import torch
 from .affect import Curve
 from .audio import Audio
 from .checkpoint import list_models, load_model
-from .choices import EMBEDDED
+from .choices import EMBEDDED, USUAL_CANDIDATES
 from .codec import Request, load_codec
 from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
@@ -86,7 +86,8 @@ class Lara:
         piece can be made again from a later segment on. seeds: other seeds for single segments. on_progress(0..1) is called
         after every frame and may raise to cancel. memo: segments that it has met with the same past, emotion and seed are not
         sampled again. begin: codes [K,F] of the first frames, as `after` gives them. candidates: so many tries for each segment, of
-        which the nearest to the curve is kept (see tries); 0 is 1. For a MusicGen checkpoint they are words+takes, which without an emotion encoder alone lead it along a curve.
+        which the nearest to the curve is kept (see tries); 0 leaves it to the model: USUAL_CANDIDATES of a score model that can judge them by their notes, else 1.
+        For a MusicGen checkpoint they are words+takes, which without an emotion encoder alone lead it along a curve.
         """
         return Take(self, check_prompt(prompt), curve, request, sampling, kept, seeds or {}, on_progress, memo, begin,
                     control=self._control(curve, candidates))
@@ -108,6 +109,8 @@ class Lara:
         """What brings the emotion about where the decoder alone doesn't. Raises ValueError where the model can't do what is asked."""
         if curve is not None and not candidates and not self.decoder.config.emotion:
             raise ValueError(f"The model {self.name} has no emotion encoder; ask it for no emotion, for candidates (words+takes), or load a LARA model.")
+        if not candidates and self.decoder.config.emotion and not self.has_steady_segments and self.score_predictor is not None:
+            candidates = USUAL_CANDIDATES
         if candidates < 2 and self.decoder.config.emotion:
             return None
         if self.has_steady_segments:

@@ -1,6 +1,7 @@
 """What the Emotion Predictor would hear of a score, from its notes alone: bars that nobody has rendered can be judged in milliseconds.
 
-    codes -> cues of every frame -> their means over the seconds that are heard as one -> kernel ridge regression -> valence, arousal
+    codes -> cues of every frame -> their means over a while, and how far those over the seconds that are heard as one lie from them
+          -> kernel ridge regression -> valence, arousal
 
 training/labels.py learns it from pieces that were rendered and heard, and labels by it; a model that keeps one beside its weights
 chooses by it among tries (see tries.py).
@@ -15,7 +16,8 @@ from .codec import score as codes_of
 from .codec.score import QUALITY_NAMES, ROLE_OF_LANE, ROLES, Score
 
 FILE = "score_predictor.safetensors"
-WINDOW_SECONDS = 9.0  # the Emotion Predictor judges 3 s together with its neighbours
+WINDOW_SECONDS = 9.0  # heard as one: the Emotion Predictor judges 3 s together with its neighbours
+WHILE_SECONDS = 40.0  # what moves within them is told apart from what the whole is like
 EVERY_FRAMES = 4  # of a judgement
 LEAST_SLOPE = 0.02  # of a model that hardly answers
 
@@ -54,13 +56,13 @@ def frame_seconds(piece: Score) -> np.ndarray:
     return np.repeat([bar.frame_seconds for bar in piece.bars], [bar.frames for bar in piece.bars])
 
 
-def around(piece: Score, values: np.ndarray) -> np.ndarray:
-    """Values [F,C] at the frames of a Score -> their means over WINDOW_SECONDS around every EVERY_FRAMES frames [N,C]."""
+def around(piece: Score, values: np.ndarray, window_seconds: float = WINDOW_SECONDS) -> np.ndarray:
+    """Values [F,C] at the frames of a Score -> their means over window_seconds around every EVERY_FRAMES frames [N,C]."""
     lasts = frame_seconds(piece)
     seconds = np.append(0, np.cumsum(lasts))
     total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values * lasts[:, None], 0)])
     middles = seconds[EVERY_FRAMES // 2:-1:EVERY_FRAMES]
-    low, high = (np.clip(middles + side * WINDOW_SECONDS / 2, 0, seconds[-1]) for side in (-1, 1))
+    low, high = (np.clip(middles + side * window_seconds / 2, 0, seconds[-1]) for side in (-1, 1))
 
     def until(moments):
         frame = np.minimum(np.searchsorted(seconds, moments, side="right") - 1, len(lasts) - 1)
@@ -70,15 +72,18 @@ def around(piece: Score, values: np.ndarray) -> np.ndarray:
 
 
 def windows(codes: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A piece's codes [K,F] and emotion [F,2] -> cues [N,C] and the emotion [N,2], both over the time that is heard as one."""
+    """A piece's codes [K,F] and emotion [F,2] -> [N,2C], the means of its cues over WHILE_SECONDS and how far those over WINDOW_SECONDS lie
+    from them; and the emotion [N,2] over WINDOW_SECONDS."""
     piece = codes_of.decode(codes)
-    return around(piece, cues(piece)), around(piece, emotion)
+    seen = cues(piece)
+    all_along, now = around(piece, seen, WHILE_SECONDS), around(piece, seen)
+    return np.concatenate([all_along, now - all_along], axis=1), around(piece, emotion)
 
 
 class ScorePredictor:
     """Ridge regression in the sum of a linear and a Gaussian kernel (Saunders, Gammerman & Vovk 1998), inputs standardised.
 
-    inputs [M,C] that were learnt from, standardised; weights [M,2]; mean [C], scale [C]; offset [2]; width of the Gaussian. level [2] and
+    inputs [M,2C] that were learnt from, standardised; weights [M,2]; mean [2C], scale [2C]; offset [2]; width of the Gaussian. level [2] and
     slope [2]: where x was asked for, level + slope * x is heard on average.
     """
 
@@ -99,10 +104,10 @@ class ScorePredictor:
         try:
             stored = {name: value.astype(np.float32) for name, value in load_file(path).items()}
             made = cls(**stored)
-            made(np.zeros((1, len(made.mean)), np.float32))
+            made(windows(codes_of.encode(Score([codes_of.Bar()])), np.zeros((codes_of.Bar().frames, 2)))[0])  # a silent bar
             return made
         except (SafetensorError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged or incomplete ({error}); get the model again, or remove this file.") from error
+            raise ValueError(f"{path} is damaged, incomplete or of an earlier version ({error}); get the model again, learn it anew (training.score_predictor), or remove this file.") from error
 
     def save(self, folder: Path) -> None:
         """Beside a model's weights; what was learnt from is rounded to float16."""
@@ -113,7 +118,7 @@ class ScorePredictor:
 
     @classmethod
     def learnt(cls, inputs: np.ndarray, targets: np.ndarray, width: float = 1.0, ridge: float = 3.0) -> "ScorePredictor":
-        """From cues [M,C] (`around`) and what was heard of them [M,2]. The cost grows with M cubed."""
+        """From cues [M,2C] (`windows`) and what was heard of them [M,2]. The cost grows with M cubed."""
         mean, scale = inputs.mean(0), inputs.std(0) + 0.05 * inputs.std(0).max()
         offset, known = targets.mean(0), ((inputs - mean) / scale).astype(np.float32)
         kernel = _kernel(known, known, width)
@@ -126,11 +131,11 @@ class ScorePredictor:
         self.level = heard.mean(0) - self.slope * asked.mean(0)
 
     def in_requests(self, cues: np.ndarray) -> np.ndarray:
-        """Cues [N,C] -> what was asked for [N,2], on average, where that is heard: beyond -1 and 1 too."""
+        """Cues [N,2C] -> what was asked for [N,2], on average, where that is heard: beyond -1 and 1 too."""
         return (self(cues) - self.level) / self.slope
 
     def __call__(self, cues: np.ndarray) -> np.ndarray:
-        """Cues [N,C], as `around` gives them -> valence and arousal [N,2]."""
+        """Cues [N,2C], as `windows` gives them -> valence and arousal [N,2]."""
         return _kernel(((cues - self.mean) / self.scale).astype(np.float32), self.inputs, self.width) @ self.weights + self.offset
 
 

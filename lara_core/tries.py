@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import bar_starts
+from .codec.score import bar_starts, decode, ends_piece, rests_on_tonic
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
-READ_BEFORE_BARS = 4  # which a candidate is read after
+READ_BEFORE_BARS = 10  # which a candidate is read after
 REACH = 2.0  # how much further a candidate should move with the request than the model's music does on average
 LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
+RESTLESS = 10.0  # added to the distance of an end that does not come to rest
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
 
 log = logging.getLogger(__name__)
@@ -63,21 +64,26 @@ class BestRead(_BestOfTries):
         return {"kind": "lara", "candidates": self.candidates}
 
     def asks(self, ask: "Ask") -> list["Ask"]:
-        """The first segment, whose players are the text's to choose, has one try. Every second try of the others asks for half of what
-        the bars before it lack as well: a solo piano is heard calmer than an orchestra, whatever both are asked for."""
+        """The first segment, whose players are the text's to choose, has one try. Every second try of those between it and the last asks for
+        half of what the bars before it lack as well: a solo piano is heard calmer than an orchestra, whatever both are asked for."""
         before = ask.context.shape[1]
         if before == 0:
             return [ask]
+        if ends_piece(ask.forced):
+            return super().asks(ask)
         judged, wanted = self._read(ask, ask.context)
         led = ask.emotion.copy()
         led[before:] = np.clip(led[before:] + LEAD * (wanted - judged).mean(0), -1, 1)
         return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(super().asks(ask))]
 
     def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float:
-        """How far from the curve a candidate would be heard, by its notes and those of the bars before it."""
-        judged, wanted = self._read(ask, np.concatenate([ask.context, codes], axis=1))
+        """How far from the curve a candidate would be heard, by its notes and those of the bars before it; an end that does not rest on
+        the tonic is farther than any other."""
+        whole = np.concatenate([ask.context, codes], axis=1)
+        judged, wanted = self._read(ask, whole)
         new = slice(-(codes.shape[1] // EVERY_FRAMES), None)
-        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean())
+        restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
+        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean()) + RESTLESS * restless
 
     def _read(self, ask: "Ask", codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The last bars of the context and what follows -> how they would be heard, and what was asked for, both [N,2] in the measure of

@@ -65,8 +65,8 @@ class GenerateMusic(io.ComfyNode):
                                    tooltip="Go on from the first take of this piece, or with a MusicGen model from any audio: seconds and emotion "
                                            "then are those of what is added."),
                 io.Int.Input("candidates", default=0, min=0, max=MAX_CANDIDATES, optional=True,
-                             tooltip="So many tries for each segment, of which the nearest to the emotion is kept; 0: one. The embedded model judges them by "
-                                     "their notes; 4 help where the emotion stays. For MusicGen checkpoints, which have no emotion encoder: words+takes (not LARA). Emotion "
+                             tooltip="So many tries for each segment, of which the nearest to the emotion is kept. The embedded model judges them by their notes; 0: "
+                                     "four. For MusicGen checkpoints, which have no emotion encoder: words+takes (not LARA). Emotion "
                                      "words join the text, and the Emotion Predictor hears the tries."),
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True)],
             outputs=[io.Audio.Output(display_name="audio", tooltip="All takes, as a batch."), LaraPiece.Output(display_name="piece")])
@@ -83,7 +83,7 @@ class GenerateMusic(io.ComfyNode):
         sampling = Sampling(temperature, text_strength=strengths[0], emotion_strength=strengths[1])
         lara, before = model.ready(), {}
         if draft and lara.decoder.config.emotion:
-            candidates = 0
+            candidates = 1
         if isinstance(continue_from, tuple):
             request, emotion, kept, seeds = continue_from[0].take.continued(seconds, emotion, seed)
             before = {"kept": kept, "seeds": seeds}

@@ -280,6 +280,14 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
     unheard = {name: value for name, value in corpus.items() if name not in ("heard", "features")}
     believed = labels.relabel(unheard, 1, 1.0, known).astype(np.float32)
     assert min(labels.within(kinds, believed, told)) > min(labels.within(kinds, emotion, told)), "by what a model knows, without hearing anything"
+    asked_for_anything, played = unheard["emotion"].copy(), slice(corpus["offsets"][28], None)
+    asked_for_anything[played] = 0
+    rehearsal = unheard | {"emotion": asked_for_anything, "rehearsed": np.arange(56) >= 28}
+    meant = labels.relabel(rehearsal, 1, 0.0, known).astype(np.float32)[played]
+    r = [np.corrcoef(meant[:, d], drawn[played][:, d])[0, 1] for d in (0, 1)]
+    assert r[0] > 0.3 and r[1] > 0.8, f"what a model has played means what a composer would have meant by it: {r}"
+    said = capsys.readouterr().out
+    assert "what notes mean" in said and "nan" not in said
 
 
 def test_a_model_rehearses_what_it_was_asked_for():

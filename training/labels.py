@@ -8,7 +8,9 @@ The drawn curve of a composed piece says what its composer meant; chance in its 
 far again. A kernel ridge regression from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
 predicts it for what was not heard. The prediction is brought to the mean and spread of the drawn labels and mixed with them: half over
 all styles together, so that the same request means the same to everyone, and half within each, so that every style can be asked for
-everything: a music box has a calm and a tense of its own. `emotion` in the file is replaced; all else is copied.
+everything: a music box has a calm and a tense of its own. What a model played in a rehearsal was asked for but not meant by anyone:
+there the curve that a composer would have written such notes for, learnt from composed pieces, stands for the drawn one, so that a
+model does not come to please one ear alone. `emotion` in the file is replaced; all else is copied.
 """
 
 import argparse
@@ -19,14 +21,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lara_core.score_predictor import ScorePredictor, windows
+from lara_core.score_predictor import EVERY_FRAMES, ScorePredictor, windows
 from lara_core.workers import results_of
 
 from .windows import HEARD_EVERY_FRAMES
 
 SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same,
 MOST_ROWS = 8000  # or from fewer: its cost grows with their cube
-HEARD_SHARE = 0.8  # of the label; the rest is the drawn curve
+MEANT_ROWS, FEW_ROWS = 4000, 16  # of what was composed, every so many of a piece, from which it is learnt what notes mean
+HEARD_SHARE = 0.7  # of the label; the rest is what was meant
 OWN_SHARE = 0.5  # of what is heard in it, measured within a style; the rest over all of them
 FOLDS = 5
 
@@ -95,23 +98,43 @@ def learn(corpus: dict, kinds: np.ndarray) -> tuple[ScorePredictor, np.ndarray]:
     return ScorePredictor.learnt(inputs, targets), centred(of, targets).std(0) / centred(of, guessed).std(0)
 
 
+def meaning_of_notes(corpus: dict) -> ScorePredictor:
+    """Notes -> the curve that a composer would have written them for, from pieces that no model has played; prints r over pieces left out."""
+    pieces, offsets, inputs, drawn, own = np.flatnonzero(~corpus["rehearsed"]), corpus["offsets"], [], [], []
+    rows_of_all = int(np.diff(offsets)[pieces].sum()) // EVERY_FRAMES
+    for number, i in enumerate(pieces[::max(1, rows_of_all // (FEW_ROWS * MEANT_ROWS))]):
+        span = slice(offsets[i], offsets[i + 1])
+        seen, curve = windows(corpus["codes"][:, span], corpus["emotion"][span].astype(np.float32))
+        for rows, values in ((inputs, seen), (drawn, curve), (own, np.full(len(seen), number))):
+            rows.append(values[::FEW_ROWS])
+    inputs, drawn, own = (np.concatenate(rows) for rows in (inputs, drawn, own))
+    guessed = left_out(inputs, drawn, own)
+    r = [np.corrcoef(guessed[:, d], drawn[:, d])[0, 1] for d in (0, 1)]
+    print(f"r of what notes mean with the drawn curve, {len(np.unique(own))} pieces: valence {r[0]:.2f}, arousal {r[1]:.2f}")
+    return ScorePredictor.learnt(inputs, drawn)
+
+
 def in_measure_of(known: np.ndarray, x: np.ndarray) -> np.ndarray:
     """x [N,2] brought to the mean and the spread of `known` [M,2], of which one still piece may be all."""
     return known.mean(0) + (x - x.mean(0)) / np.maximum(x.std(0), 1e-6) * known.std(0)
 
 
 def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | None = None) -> np.ndarray:
-    """The emotion [total,2] of every frame: the drawn curve moved towards what would be heard. predictor: of what was not heard; without
-    one it is learnt. ValueError where there is none and nothing was heard."""
+    """The emotion [total,2] of every frame: the drawn curve, or of what a model has played what its notes mean, moved by `share` towards
+    what would be heard. predictor: of what was not heard; without one it is learnt. ValueError where there is none and nothing was heard."""
     if predictor is None and "heard" not in corpus:
         raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first, or give a model that has one.")
     offsets, drawn = corpus["offsets"], corpus["emotion"].astype(np.float32)
     kinds = np.array(json.loads(str(corpus["kinds"])))
     learnt, wider = learn(corpus, kinds) if predictor is None else (predictor, 1.0)
     pieces = list(zip(offsets, offsets[1:]))
+    meaning = meaning_of_notes(corpus) if corpus["rehearsed"].any() and not corpus["rehearsed"].all() else None
     guessed, meant = [None] * len(pieces), [None] * len(pieces)
     todo = [(i, corpus["codes"][:, a:b], drawn[a:b]) for i, (a, b) in enumerate(pieces)]
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
+        if meaning is not None and corpus["rehearsed"][i]:
+            smooth = np.clip(meaning(seen), -1, 1).astype(np.float32)
+            drawn[pieces[i][0]:pieces[i][1]] = np.repeat(smooth, EVERY_FRAMES, 0)
         guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
     of = np.repeat(np.arange(len(pieces)), [len(guess) for guess in guessed])  # the piece of every row
     heard, smooth = np.concatenate(guessed), np.concatenate(meant)
@@ -121,10 +144,10 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
         for rows in own:
             heard[rows] = heard[rows].mean(0) + wider * (heard[rows] - heard[rows].mean(0))
         heard = np.where(np.isnan(known), heard, known)
-    meaning = (1 - OWN_SHARE) * in_measure_of(smooth, heard)
+    measured = (1 - OWN_SHARE) * in_measure_of(smooth, heard)
     for rows in own:
-        meaning[rows] += OWN_SHARE * in_measure_of(smooth[rows], heard[rows])
-    label = drawn + share * np.repeat(meaning - smooth, HEARD_EVERY_FRAMES, 0)
+        measured[rows] += OWN_SHARE * in_measure_of(smooth[rows], heard[rows])
+    label = drawn + share * np.repeat(measured - smooth, HEARD_EVERY_FRAMES, 0)
     return np.clip(in_measure_of(drawn, label), -1, 1).astype(np.float16)
 
 

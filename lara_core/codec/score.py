@@ -130,6 +130,11 @@ def bar_starts(codes: np.ndarray) -> np.ndarray:
     return np.flatnonzero(codes[LANE["grid"]] < GRID_TONIC)
 
 
+def ends_piece(codes: np.ndarray) -> bool:
+    """Whether the last bar of codes [K,F] is that of the piece."""
+    return int(codes[LANE["grid"], bar_starts(codes)[-1]]) % 5 == COUNTDOWN[0][1]
+
+
 def grid_tokens(metre: str, bars_left: int, tonic: int, bar_index: int) -> np.ndarray:
     """The grid lane of one bar [F]: everything about form that is known before a note is chosen."""
     frames = METRES[metre][0]
@@ -169,6 +174,14 @@ def encode(score: Score) -> np.ndarray:
             codes[LANE["harmony"], frame] = NO_CHORD if current.root < 0 else chord_token((current.root - score.tonic) % 12, current.quality)
     codes[LANE["drums"]] = score.drums
     return codes.astype(np.uint8)
+
+
+def rests_on_tonic(piece: Score) -> bool:
+    """Whether the lowest note of the bass in the last bar is the tonic; of all notes where the bass is silent."""
+    last = piece.bar_starts()[-1]
+    sounding = [note for note in piece.notes if note.start + note.duration > last]
+    bass = [note for note in sounding if note.lane == LANE["bass"]] or sounding
+    return bool(bass) and (min(note.pitch for note in bass) - piece.tonic) % 12 == 0
 
 
 class ScoreReader:

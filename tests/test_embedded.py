@@ -56,11 +56,14 @@ def test_the_text_chooses_the_instruments(lara, text, programs):
 
 
 def test_a_moving_curve_moves_the_tempo_inside_a_piece(lara):
-    take = lara.stream("cinematic orchestra", Curve(((0, 0.3, -0.9), (1, 0.3, 0.9)), unit="normalized"), Request(40.0, seed=2))
-    list(take)
-    bars = take.session.piece.bars
-    assert np.mean([bar.tempo_bpm for bar in bars[-4:]]) > 1.3 * np.mean([bar.tempo_bpm for bar in bars[:3]])
-    assert np.mean([bar.dynamics for bar in bars[-4:]]) > 1.5 + np.mean([bar.dynamics for bar in bars[:3]])
+    faster, louder = [], []
+    for seed in range(1, 6):
+        take = lara.stream("cinematic orchestra", Curve(((0, 0.3, -0.9), (1, 0.3, 0.9)), unit="normalized"), Request(40.0, seed=seed))
+        take.write()
+        tempo, dynamics = ([getattr(bar, name) for bar in take.session.piece.bars] for name in ("tempo_bpm", "dynamics"))
+        faster.append(np.mean(tempo[-4:]) / np.mean(tempo[:3]))
+        louder.append(np.mean(dynamics[-4:]) - np.mean(dynamics[:3]))
+    assert np.median(faster) > 1.3 and np.median(louder) > 1.5, (faster, louder)
 
 
 def test_shipped_weights_are_small():

@@ -25,7 +25,7 @@ from .composer import Composer
 from .corpus import Played, captions, draw_curve, packed
 from .styles import STYLES
 
-SECONDS = (14.0, 36.0)
+SECONDS = (14.0, 75.0)
 KNOTS = 9  # of a drawn curve
 
 

@@ -49,6 +49,7 @@ def main():
     corpora = [dict(np.load(path)) for path in args.corpora]
     if not all("heard" in corpus for corpus in corpora):
         parser.error("the predictor has not heard all of these; run training.features on them first")
+    args.output.mkdir(parents=True, exist_ok=True)
     learn(corpora)[0].save(args.output)
 
 

@@ -109,7 +109,7 @@ class Lara:
         """What brings the emotion about where the decoder alone doesn't. Raises ValueError where the model can't do what is asked."""
         if curve is not None and not candidates and not self.decoder.config.emotion:
             raise ValueError(f"The model {self.name} has no emotion encoder; ask it for no emotion, for candidates (words+takes), or load a LARA model.")
-        if not candidates and self.decoder.config.emotion and not self.has_steady_segments and self.score_predictor is not None:
+        if curve is not None and not candidates and not self.has_steady_segments and self.score_predictor is not None:
             candidates = USUAL_CANDIDATES
         if candidates < 2 and self.decoder.config.emotion:
             return None

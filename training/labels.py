@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lara_core.score_predictor import EVERY_FRAMES, ScorePredictor, windows
+from lara_core.score import pearson
+from lara_core.score_predictor import ScorePredictor, windows
 from lara_core.workers import results_of
 
 from .windows import HEARD_EVERY_FRAMES
@@ -58,10 +59,14 @@ def centred(kinds: np.ndarray, x: np.ndarray) -> np.ndarray:
     return x
 
 
+def correlations(a: np.ndarray, b: np.ndarray) -> list[float]:
+    """Pearson r of two [N,2] for each dimension."""
+    return [pearson(a[:, d], b[:, d]) for d in (0, 1)]
+
+
 def within(kinds: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[float]:
-    """Pearson r of two [N,2] for each dimension, each kind of piece about its own mean."""
-    a, b = centred(kinds, a), centred(kinds, b)
-    return [float(np.corrcoef(a[:, d], b[:, d])[0, 1]) for d in (0, 1)]
+    """The same, each kind of piece about its own mean."""
+    return correlations(centred(kinds, a), centred(kinds, b))
 
 
 def heard_rows(corpus: dict, most_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -101,15 +106,14 @@ def learn(corpus: dict, kinds: np.ndarray) -> tuple[ScorePredictor, np.ndarray]:
 def meaning_of_notes(corpus: dict) -> ScorePredictor:
     """Notes -> the curve that a composer would have written them for, from pieces that no model has played; prints r over pieces left out."""
     pieces, offsets, inputs, drawn, own = np.flatnonzero(~corpus["rehearsed"]), corpus["offsets"], [], [], []
-    rows_of_all = int(np.diff(offsets)[pieces].sum()) // EVERY_FRAMES
+    rows_of_all = int(np.diff(offsets)[pieces].sum()) // HEARD_EVERY_FRAMES
     for number, i in enumerate(pieces[::max(1, rows_of_all // (FEW_ROWS * MEANT_ROWS))]):
         span = slice(offsets[i], offsets[i + 1])
         seen, curve = windows(corpus["codes"][:, span], corpus["emotion"][span].astype(np.float32))
         for rows, values in ((inputs, seen), (drawn, curve), (own, np.full(len(seen), number))):
             rows.append(values[::FEW_ROWS])
     inputs, drawn, own = (np.concatenate(rows) for rows in (inputs, drawn, own))
-    guessed = left_out(inputs, drawn, own)
-    r = [np.corrcoef(guessed[:, d], drawn[:, d])[0, 1] for d in (0, 1)]
+    r = correlations(left_out(inputs, drawn, own), drawn)
     print(f"r of what notes mean with the drawn curve, {len(np.unique(own))} pieces: valence {r[0]:.2f}, arousal {r[1]:.2f}")
     return ScorePredictor.learnt(inputs, drawn)
 
@@ -134,7 +138,7 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
     for i, seen, smooth in tqdm(results_of(numbered_windows, todo, jobs), total=len(todo), desc="labelling", unit="piece"):
         if meaning is not None and corpus["rehearsed"][i]:
             smooth = np.clip(meaning(seen), -1, 1).astype(np.float32)
-            drawn[pieces[i][0]:pieces[i][1]] = np.repeat(smooth, EVERY_FRAMES, 0)
+            drawn[pieces[i][0]:pieces[i][1]] = np.repeat(smooth, HEARD_EVERY_FRAMES, 0)
         guessed[i], meant[i] = learnt(seen).astype(np.float32), smooth
     of = np.repeat(np.arange(len(pieces)), [len(guess) for guess in guessed])  # the piece of every row
     heard, smooth = np.concatenate(guessed), np.concatenate(meant)

@@ -15,7 +15,7 @@ import numpy as np
 
 from lara_core.score_predictor import ScorePredictor
 
-from .labels import heard_rows, left_out
+from .labels import correlations, heard_rows, left_out
 
 MOST_ROWS = 8000  # the file grows with them, the time to learn with their cube
 RIDGE = 0.5  # the best of 0.3 to 3 over pieces left out
@@ -32,8 +32,7 @@ def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePre
             rows.append(values)
     of_model = slice(len(inputs[0]))
     inputs, asked, targets, pieces = (np.concatenate(rows) for rows in (inputs, asked, targets, pieces))
-    guessed = left_out(inputs, targets, pieces, ridge=RIDGE)
-    r = np.array([np.corrcoef(guessed[:, d], targets[:, d])[0, 1] for d in (0, 1)])
+    r = np.array(correlations(left_out(inputs, targets, pieces, ridge=RIDGE), targets))
     print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
     predictor = ScorePredictor.learnt(inputs, targets, ridge=RIDGE)
     predictor.answering(asked[of_model], targets[of_model])

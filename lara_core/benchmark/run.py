@@ -41,7 +41,8 @@ def measure(job: Job, keep_audio: bool = False) -> tuple[dict, Audio | None]:
             from ..sampling import Sampling
 
             lara = _lara(job.model, job.device, job.soundfont)
-            audio, take = lara.generate(job.prompt, job.curve, Request(job.seconds, seed=job.seed), Sampling(**dict(job.strengths)), candidates=job.candidates or 1)
+            audio, take = lara.generate(job.prompt, job.curve, Request(job.seconds, seed=job.seed), Sampling(**dict(job.strengths)),
+                                        candidates=job.candidates or 1)  # 0: a model by itself
             performer = getattr(take.session, "performer", None)
             bar_seconds = performer and round(float(np.median(np.diff(performer.starts_seconds))), 6)
         heard = listen(audio, _predictor(job.predictor, job.hop_seconds), _listener())

@@ -43,7 +43,8 @@ QUALITY_NAMES = tuple(QUALITIES)
 DRUMS = {"kick": 36, "snare": 38, "hat": 42, "ride": 51, "tom": 45, "crash": 49, "shaker": 70}  # bit order; MIDI keys
 DRUM_KEYS = tuple(DRUMS.values())
 
-GRID_TONIC = 5 * len(METRES)
+COUNTDOWN_CLASSES = 1 + len(COUNTDOWN)
+GRID_TONIC = COUNTDOWN_CLASSES * len(METRES)
 GRID_PHRASE = GRID_TONIC + 12
 GRID_POSITION = GRID_PHRASE + 8
 DYNAMICS_0 = 1 + N_TEMPI
@@ -132,7 +133,7 @@ def bar_starts(codes: np.ndarray) -> np.ndarray:
 
 def ends_piece(codes: np.ndarray) -> bool:
     """Whether the last bar of codes [K,F] is that of the piece."""
-    return int(codes[LANE["grid"], bar_starts(codes)[-1]]) % 5 == COUNTDOWN[0][1]
+    return int(codes[LANE["grid"], bar_starts(codes)[-1]]) % COUNTDOWN_CLASSES == COUNTDOWN[0][1]
 
 
 def grid_tokens(metre: str, bars_left: int, tonic: int, bar_index: int) -> np.ndarray:
@@ -140,7 +141,7 @@ def grid_tokens(metre: str, bars_left: int, tonic: int, bar_index: int) -> np.nd
     frames = METRES[metre][0]
     tokens = GRID_POSITION + np.arange(frames)
     countdown = next((c for n, c in COUNTDOWN if bars_left <= n), 0)
-    tokens[0] = METRE_NAMES.index(metre) * 5 + countdown
+    tokens[0] = METRE_NAMES.index(metre) * COUNTDOWN_CLASSES + countdown
     tokens[1] = GRID_TONIC + tonic
     tokens[2] = GRID_PHRASE + bar_index % 8
     return tokens
@@ -259,6 +260,6 @@ def decode(codes: np.ndarray) -> Score:
     reader = ScoreReader()
     left_of = {0: 99, **{c: n for n, c in COUNTDOWN}}
     for start, end in zip(starts, [*starts[1:], codes.shape[1]]):
-        metre, countdown = divmod(int(grid[start]), 5)
+        metre, countdown = divmod(int(grid[start]), COUNTDOWN_CLASSES)
         reader.read_bar(codes[:, start:end], METRE_NAMES[metre], int(grid[start + 1] - GRID_TONIC) % 12, left_of[countdown])
     return reader.finish()

@@ -19,7 +19,8 @@ FILE = "score_predictor.safetensors"
 WINDOW_SECONDS = 9.0  # heard as one: the Emotion Predictor judges 3 s together with its neighbours
 WHILE_SECONDS = 40.0  # what moves within them is told apart from what the whole is like
 EVERY_FRAMES = 4  # of a judgement
-LEAST_SLOPE = 0.02  # of a model that hardly answers
+REACHED = (2, 98)  # percentiles of what music is heard like, for which requests of -1 and 1 stand
+LEAST_REACH = 0.02  # of a model that hardly moves
 
 
 def cues(piece: Score) -> np.ndarray:
@@ -80,17 +81,27 @@ def windows(codes: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.concatenate([all_along, now - all_along], axis=1), around(piece, emotion)
 
 
+def reach(heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is heard of much music [N,2] -> the lowest and the highest [2] of it that can be asked for."""
+    return tuple(np.percentile(heard, REACHED, axis=0).astype(np.float32))
+
+
+def in_reach(heard: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """What is heard [N,2] in the measure of requests [N,2]: `low` is -1 and `high` 1, and halves of the way are halves of the way."""
+    return (heard - (low + high) / 2) / np.maximum((high - low) / 2, LEAST_REACH)
+
+
 class ScorePredictor:
     """Ridge regression in the sum of a linear and a Gaussian kernel (Saunders, Gammerman & Vovk 1998), inputs standardised.
 
-    inputs [M,2C] that were learnt from, standardised; weights [M,2]; mean [2C], scale [2C]; offset [2]; width of the Gaussian. level [2] and
-    slope [2]: where x was asked for, level + slope * x is heard on average.
+    inputs [M,2C] that were learnt from, standardised; weights [M,2]; mean [2C], scale [2C]; offset [2]; width of the Gaussian. low [2] and
+    high [2]: what the music of a model reaches, see `reach`.
     """
 
     def __init__(self, inputs: np.ndarray, weights: np.ndarray, mean: np.ndarray, scale: np.ndarray, offset: np.ndarray, width: float = 1.0,
-                 level: np.ndarray = np.zeros(2, np.float32), slope: np.ndarray = np.ones(2, np.float32)):
+                 low: np.ndarray = -np.ones(2, np.float32), high: np.ndarray = np.ones(2, np.float32)):
         self.inputs, self.weights, self.mean, self.scale, self.offset, self.width = inputs, weights, mean, scale, offset, float(width)
-        self.level, self.slope = level, slope
+        self.low, self.high = low, high
 
     @classmethod
     def beside(cls, folder: Path) -> "ScorePredictor | None":
@@ -125,14 +136,9 @@ class ScorePredictor:
         weights = np.linalg.solve(kernel + ridge * np.eye(len(kernel), dtype=kernel.dtype), targets - offset)
         return cls(known, weights, mean, scale, offset, width)
 
-    def answering(self, asked: np.ndarray, heard: np.ndarray) -> None:
-        """Learn the level and the slope: from what a model was asked for [M,2] and what was heard of it [M,2]."""
-        self.slope = np.maximum(((asked - asked.mean(0)) * (heard - heard.mean(0))).mean(0) / asked.var(0), LEAST_SLOPE)
-        self.level = heard.mean(0) - self.slope * asked.mean(0)
-
     def in_requests(self, cues: np.ndarray) -> np.ndarray:
-        """Cues [N,2C] -> what was asked for [N,2], on average, where that is heard: beyond -1 and 1 too."""
-        return (self(cues) - self.level) / self.slope
+        """Cues [N,2C] -> the request [N,2] that stands for what is heard there: beyond -1 and 1 too."""
+        return in_reach(self(cues), self.low, self.high)
 
     def __call__(self, cues: np.ndarray) -> np.ndarray:
         """Cues [N,2C], as `windows` gives them -> valence and arousal [N,2]."""

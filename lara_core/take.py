@@ -190,7 +190,8 @@ class Take:
         show = show or self._show
         codes = generate(self.lara.decoder, cond, context, forced, self.sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
                          self.lara.step_weights, self.lara.codec.text_led)
-        return [(row, {}) for row in codes.cpu().numpy()]
+        mended = (self.lara.codec.mended(ask.context, row) for ask, row in zip(asks, codes.cpu().numpy()))
+        return [(np.where(ask.forced < 0, row, ask.forced), {}) for ask, row in zip(asks, mended)]
 
     def _show(self, share: float) -> None:
         """Tell of the share of the next segment that is done."""

@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import bar_starts, decode, ends_piece, rests_on_tonic
+from .codec.score import LANE, decode, ends_piece, rests_on_tonic
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
-READ_BEFORE_BARS = 10  # which a candidate is read after
-REACH = 2.0  # how much further a candidate should move with the request than the model's music does on average
-LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
+LEAD = 1.0  # of what the bars so far lack, that every second try asks for too
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
 
@@ -48,9 +46,13 @@ class _BestOfTries:
         """What the model is asked for each try of a segment."""
         return [replace(ask, seed=ask.seed + n * SEED_STEP) for n in range(self.candidates)]
 
+    def tries(self, take: "Take", ask: "Ask") -> list[np.ndarray]:
+        """Codes [K,F] of each."""
+        return [codes for codes, _ in take.sample(self.asks(ask))]
+
     def sample(self, take: "Take", ask: "Ask") -> tuple[np.ndarray, dict]:
         """Codes [K,F] of the best candidate, and for the record: which it is, and how far each lies from the curve."""
-        codes = [row for row, _ in take.sample(self.asks(ask))]
+        codes = self.tries(take, ask)
         distances = [self.distance(take, ask, row) for row in codes] if len(codes) > 1 else [None]
         known = [distance for distance in distances if distance is not None]
         best = distances.index(min(known)) if known else 0
@@ -63,15 +65,25 @@ class BestRead(_BestOfTries):
     def record(self) -> dict:
         return {"kind": "lara", "candidates": self.candidates}
 
+    def tries(self, take: "Take", ask: "Ask") -> list[np.ndarray]:
+        """Those of a piece's first segment are all for the players of the first of them, whom the text has chosen."""
+        if ask.context.shape[1]:
+            return super().tries(take, ask)
+        (first, _), = take.sample([ask])
+        if self.candidates == 1:
+            return [first]
+        forced = ask.forced.copy()
+        forced[LANE["orchestra"]] = first[LANE["orchestra"]]
+        return [first] + [codes for codes, _ in take.sample(self._leading(replace(ask, forced=forced), first)[1:])]
+
     def asks(self, ask: "Ask") -> list["Ask"]:
-        """The first segment, whose players are the text's to choose, has one try. Every second try of those between it and the last asks for
-        half of what the bars before it lack as well: a solo piano is heard calmer than an orchestra, whatever both are asked for."""
+        return super().asks(ask) if ends_piece(ask.forced) else self._leading(ask, ask.context)
+
+    def _leading(self, ask: "Ask", played: np.ndarray) -> list["Ask"]:
+        """Every second try asks for what has been played [K,F] lacks as well: a solo piano is heard calmer than an orchestra,
+        whatever both are asked for."""
         before = ask.context.shape[1]
-        if before == 0:
-            return [ask]
-        if ends_piece(ask.forced):
-            return super().asks(ask)
-        judged, wanted = self._read(ask, ask.context)
+        judged, wanted = self._read(ask, played)
         led = ask.emotion.copy()
         led[before:] = np.clip(led[before:] + LEAD * (wanted - judged).mean(0), -1, 1)
         return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(super().asks(ask))]
@@ -86,13 +98,11 @@ class BestRead(_BestOfTries):
         return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean()) + RESTLESS * restless
 
     def _read(self, ask: "Ask", codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The last bars of the context and what follows -> how they would be heard, and what was asked for, both [N,2] in the measure of
-        requests. What is heard spans much less: by its own measure each of two tries would be too tame for a request of 0.4 and of 0.9 alike,
-        and a curve would lose its shape to the tries that are most extreme."""
-        bars = bar_starts(ask.context)[-READ_BEFORE_BARS:]
-        first = int(bars[0]) if len(bars) else 0
-        seen, wanted = windows(codes[:, first:], ask.emotion[first:codes.shape[1]])
-        return self.predictor.in_requests(seen) / REACH, wanted
+        """The context and what follows it [K,F] -> how they would be heard, and what was asked for, both [N,2] in the measure of
+        requests: -1 and 1 are the ends of what the model can play. What is heard spans less than that: by its own measure each of two tries would
+        be too tame for a request of 0.4 and of 0.9 alike, and a curve would lose its shape to the tries that are most extreme."""
+        seen, wanted = windows(codes, ask.emotion[:codes.shape[1]])
+        return self.predictor.in_requests(seen), wanted
 
 
 class WordsAndTakes(_BestOfTries):

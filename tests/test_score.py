@@ -73,3 +73,21 @@ def test_codes_that_are_no_score_are_refused():
         s.decode(np.zeros((4, 16), int))
     with pytest.raises(ValueError, match="bar line"):
         s.decode(np.full((s.K, 16), 60))
+
+
+def test_a_note_ends_where_the_harmony_leaves_it_and_none_that_people_hold():
+    bar = lambda lane, start, duration, pitch: s.Note(s.LANE[lane], 16 * start, 16 * duration, pitch)
+    held = [bar("pad1", 0, 4, 64), bar("pad2", 0, 4, 67), bar("bass", 0, 4, 48), bar("second", 1, 3, 76)]  # E, G, C and E over C, C, F, F: E is foreign to F
+    chords = [s.Chord(0, 0, "maj"), s.Chord(32, 5, "maj")]
+    codes = s.encode(s.Score([s.Bar(bars_left=left) for left in (4, 3, 2, 1)], notes=held, chords=chords)).astype(np.int64)
+    ends = lambda codes: {(s.LANES[n.lane], n.start // 16): (n.start + n.duration) / 16 for n in s.decode(codes).notes}
+    nothing = codes[:, :0]
+    assert ends(codes) == {("pad1", 0): 4, ("pad2", 0): 4, ("bass", 0): 4, ("second", 1): 4}
+    mended = s.without_hanging_notes(nothing, codes)
+    assert ends(mended) == {("pad1", 0): 2, ("pad2", 0): 2, ("bass", 0): 4, ("second", 1): 2}
+    later = s.without_hanging_notes(codes[:, :32], codes[:, 32:])
+    assert np.array_equal(np.concatenate([codes[:, :32], later], axis=1), mended), "what was before is known, and stays"
+    assert np.array_equal(s.without_hanging_notes(codes[:, :16], codes[:, 16:32]), codes[:, 16:32]), "nothing is foreign yet"
+    for seed in range(len(STYLES)):
+        codes = s.encode(composed(seed)).astype(np.int64)
+        assert np.array_equal(s.without_hanging_notes(codes[:, :0], codes), codes), "a composer ends them"

@@ -246,7 +246,7 @@ def test_windows_can_be_drawn_evenly_from_the_plane(tmp_path, corpus_file):
     assert share() < 0.3 and share(even=True) == pytest.approx(0.5, abs=0.08)
 
 
-def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
+def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(capsys):
     from lara_core import score_predictor
     from training import labels
     corpus = build(56, [], 1, 3)  # four pieces of each style
@@ -266,20 +266,23 @@ def test_labels_move_towards_what_would_be_heard_and_keep_their_spread(capsys):
     told = np.repeat(truth, 4, 0)
     before, after = labels.within(kinds, drawn, told), labels.within(kinds, emotion, told)
     assert after[0] > before[0] + 0.1 and after[1] > before[1]
-    assert np.allclose(emotion.std(0), drawn.std(0), rtol=0.1)  # less what lies beyond -1 and 1
+    low, high = np.percentile(emotion, (2, 98), axis=0)
+    assert (low < -0.85).all() and (high > 0.85).all(), "they reach as far as what is heard does"
     assert "valence" in capsys.readouterr().out
     means = lambda x: np.array([x[kinds == kind].mean(0) for kind in np.unique(kinds)])
     assert all(np.corrcoef(means(emotion)[:, d], means(told)[:, d])[0, 1] > np.corrcoef(means(drawn)[:, d], means(told)[:, d])[0, 1] for d in (0, 1)), "of styles too"
     alone = corpus | {"kinds": np.array(json.dumps([*json.loads(str(corpus["kinds"]))[:-1], "a still piece"]))}
     assert np.isfinite(labels.relabel(alone, 1, 0.6)).all()
     wholly, known = labels.relabel(corpus, 1, 1.0).astype(np.float32), np.repeat(~np.isnan(corpus["heard"][:, 0]), 4)
+    for kind in np.unique(kinds):
+        assert (np.ptp(np.percentile(wholly[kinds == kind], (2, 98), axis=0), axis=0) > 1.1).all(), f"{kind} has a calm and a tense of its own"
     assert min(labels.within(kinds[known], wholly[known], told[known])) > 0.9  # what was heard is believed (labels end at -1 and 1)
     with pytest.raises(ValueError, match="training.features"):
         labels.relabel({name: value for name, value in corpus.items() if name != "heard"}, 1, 0.6)
     known = labels.learn(corpus, np.array(json.loads(str(corpus["kinds"]))))[0]
     unheard = {name: value for name, value in corpus.items() if name not in ("heard", "features")}
     believed = labels.relabel(unheard, 1, 1.0, known).astype(np.float32)
-    assert min(labels.within(kinds, believed, told)) > min(labels.within(kinds, emotion, told)), "by what a model knows, without hearing anything"
+    assert min(labels.within(kinds, believed, told)) > 0.8, "by what a model knows, without hearing anything"
     asked_for_anything, played = unheard["emotion"].copy(), slice(corpus["offsets"][28], None)
     asked_for_anything[played] = 0
     rehearsal = unheard | {"emotion": asked_for_anything, "rehearsed": np.arange(56) >= 28}

@@ -6,7 +6,7 @@ gets the valence and arousal it would be heard with.
 
 The drawn curve of a composed piece says what its composer meant; chance in its harmony, figures and instruments moves what is heard as
 far again. A kernel ridge regression from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
-predicts it for what was not heard. The prediction is brought to the mean and spread of the drawn labels and mixed with them: half over
+predicts it for what was not heard. Between the ends of what is heard it becomes -1 to 1 and is mixed with the drawn labels: half over
 all styles together, so that the same request means the same to everyone, and half within each, so that every style can be asked for
 everything: a music box has a calm and a tense of its own. What a model played in a rehearsal was asked for but not meant by anyone:
 there the curve that a composer would have written such notes for, learnt from composed pieces, stands for the drawn one, so that a
@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lara_core.score import pearson
-from lara_core.score_predictor import ScorePredictor, windows
+from lara_core.score_predictor import ScorePredictor, in_reach, reach, windows
 from lara_core.workers import results_of
 
 from .windows import HEARD_EVERY_FRAMES
@@ -118,11 +118,6 @@ def meaning_of_notes(corpus: dict) -> ScorePredictor:
     return ScorePredictor.learnt(inputs, drawn)
 
 
-def in_measure_of(known: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """x [N,2] brought to the mean and the spread of `known` [M,2], of which one still piece may be all."""
-    return known.mean(0) + (x - x.mean(0)) / np.maximum(x.std(0), 1e-6) * known.std(0)
-
-
 def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | None = None) -> np.ndarray:
     """The emotion [total,2] of every frame: the drawn curve, or of what a model has played what its notes mean, moved by `share` towards
     what would be heard. predictor: of what was not heard; without one it is learnt. ValueError where there is none and nothing was heard."""
@@ -148,11 +143,11 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
         for rows in own:
             heard[rows] = heard[rows].mean(0) + wider * (heard[rows] - heard[rows].mean(0))
         heard = np.where(np.isnan(known), heard, known)
-    measured = (1 - OWN_SHARE) * in_measure_of(smooth, heard)
+    measured = (1 - OWN_SHARE) * in_reach(heard, *reach(heard))
     for rows in own:
-        measured[rows] += OWN_SHARE * in_measure_of(smooth[rows], heard[rows])
+        measured[rows] += OWN_SHARE * in_reach(heard[rows], *reach(heard[rows]))
     label = drawn + share * np.repeat(measured - smooth, HEARD_EVERY_FRAMES, 0)
-    return np.clip(in_measure_of(drawn, label), -1, 1).astype(np.float16)
+    return np.clip(label, -1, 1).astype(np.float16)
 
 
 def main():

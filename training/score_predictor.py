@@ -3,7 +3,7 @@
     python -m training.score_predictor runs/rehearsed.npz runs/composed.npz -o models/embedded
 
 The model then chooses among its tries by it (lara_core/tries.py). The first corpus is what the model itself has played (training.rehearsal):
-how far its music moves with a request is learnt from that alone, how notes are heard from all. r with what was heard is printed, over
+what it reaches is learnt from that alone, how notes are heard from all. r with what was heard is printed, over
 pieces that were left out of the learning.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lara_core.score_predictor import ScorePredictor
+from lara_core.score_predictor import ScorePredictor, reach
 
 from .labels import correlations, heard_rows, left_out
 
@@ -24,19 +24,19 @@ RIDGE = 0.5  # the best of 0.3 to 3 over pieces left out
 def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePredictor, np.ndarray]:
     """Of corpus files that were heard, the model's own first -> the predictor, and its r [2] (valence, arousal) over pieces that it has not
     learnt from."""
-    inputs, asked, targets, pieces = [], [], [], []
+    inputs, targets, pieces = [], [], []
     for corpus in corpora:
-        seen, drawn, heard, own = heard_rows(corpus, most_rows // len(corpora))
+        seen, _, heard, own = heard_rows(corpus, most_rows // len(corpora))
         pieces.append(own + 1 + max((p.max() for p in pieces), default=-1))
-        for rows, values in ((inputs, seen), (asked, drawn), (targets, heard)):
-            rows.append(values)
+        inputs.append(seen)
+        targets.append(heard)
     of_model = slice(len(inputs[0]))
-    inputs, asked, targets, pieces = (np.concatenate(rows) for rows in (inputs, asked, targets, pieces))
+    inputs, targets, pieces = (np.concatenate(rows) for rows in (inputs, targets, pieces))
     r = np.array(correlations(left_out(inputs, targets, pieces, ridge=RIDGE), targets))
     print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
     predictor = ScorePredictor.learnt(inputs, targets, ridge=RIDGE)
-    predictor.answering(asked[of_model], targets[of_model])
-    print(f"asked for x, {predictor.level.round(2).tolist()} + {predictor.slope.round(2).tolist()} x is heard")
+    predictor.low, predictor.high = reach(targets[of_model])
+    print(f"requests of -1 and 1 stand for {predictor.low.round(2).tolist()} and {predictor.high.round(2).tolist()}")
     return predictor, r
 
 

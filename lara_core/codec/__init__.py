@@ -108,6 +108,9 @@ class Codec(Protocol):
 
     def session(self, request: Request) -> Session: ...
 
+    def mended(self, context: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Sampled codes [K,F] after context [K,Fc], without what no music has."""
+
 
 def load_codec(config: dict, folder, soundfont=None) -> Codec:
     """The codec a model folder's config names; raises ValueError for one that this version does not know."""

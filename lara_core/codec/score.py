@@ -177,6 +177,26 @@ def encode(score: Score) -> np.ndarray:
     return codes.astype(np.uint8)
 
 
+def without_hanging_notes(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """codes [K,F] after context [K,Fc] -> codes in which, where a bar begins, a note ends that has been held for a bar or more and is foreign to
+    the new chord. The bass may stay, as a pedal point. A model forgets to end a note that way in one bar of 13; people leave it in one of 2,000."""
+    codes, before = np.concatenate([context, codes], axis=1), context.shape[1]
+    starts = bar_starts(codes)
+    for last_bar, bar in zip(starts, starts[1:]):
+        chord = int(codes[LANE["harmony"], bar]) - FIRST_CHORD
+        if bar < before or not 0 <= chord < 12 * len(QUALITIES):
+            continue
+        root, quality = divmod(chord, len(QUALITIES))
+        tones = [(root + step) % 12 for step in QUALITIES[QUALITY_NAMES[quality]]]
+        for lane in PITCH_LANES:
+            struck = np.flatnonzero(codes[lane, :bar + 1] != HOLD)
+            if lane != LANE["bass"] and len(struck) and struck[-1] <= last_bar:
+                note = int(codes[lane, struck[-1]]) - FIRST_PITCH
+                if note >= 0 and note % 12 not in tones:
+                    codes[lane, bar] = REST
+    return codes[:, before:]
+
+
 def rests_on_tonic(piece: Score) -> bool:
     """Whether the lowest note of the bass in the last bar is the tonic; of all notes where the bass is silent."""
     last = piece.bar_starts()[-1]

@@ -59,6 +59,9 @@ class ScoreCodec:
             at += bar.frames
         return np.concatenate([session.sound(bars, piece.tonic)(), session.finish()], axis=1)
 
+    def mended(self, context: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        return score.without_hanging_notes(context, codes)
+
     def session(self, request: Request) -> "ScoreSession":
         return ScoreSession(self, request)
 

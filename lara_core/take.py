@@ -22,6 +22,7 @@ from .sampling import Sampling, generate
 from .tries import BestRead, WordsAndTakes
 
 MAX_TOGETHER = 8  # takes in one pass: each has its own cache of keys and values
+BEGINNINGS = 4  # that are tried in place of a silent one
 MAX_WAITING = 2  # segments that are sampled and not yet sound: memory stays constant
 
 
@@ -179,8 +180,9 @@ class Take:
         beats = None if plan.beats is None else lambda _: plan.beats
         return self.curve.at(plan.seconds, self.request.seconds, beats)
 
-    def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None) -> list[tuple[np.ndarray, dict]]:
-        """Sample B segments of one prompt and as many frames in one pass -> codes [K,F] and an empty record for each. show(share of it done)."""
+    def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None, beginnings: int = BEGINNINGS) -> list[tuple[np.ndarray, dict]]:
+        """Sample B segments of one prompt and as many frames in one pass -> codes [K,F] and an empty record for each. show(share of it done).
+        beginnings: how many more of the piece are sampled where one is silent."""
         text, text_mask = (x.expand(len(asks), *x.shape[1:]) for x in self.lara.encoded(asks[0].prompt))
         emotion = torch.from_numpy(np.stack([ask.emotion for ask in asks]))
         cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
@@ -190,8 +192,14 @@ class Take:
         show = show or self._show
         codes = generate(self.lara.decoder, cond, context, forced, self.sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
                          self.lara.step_weights, self.lara.codec.text_led)
-        mended = (self.lara.codec.mended(ask.context, row) for ask, row in zip(asks, codes.cpu().numpy()))
-        return [(np.where(ask.forced < 0, row, ask.forced), {}) for ask, row in zip(asks, mended)]
+        return [(self._mended(ask, row, show, beginnings), {}) for ask, row in zip(asks, codes.cpu().numpy())]
+
+    def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int) -> np.ndarray:
+        """Sampled codes [K,F] -> what becomes of them. A piece that would begin with silence is begun otherwise, so many times."""
+        codec, free = self.lara.codec, ask.forced < 0
+        if beginnings and not ask.context.shape[1] and codec.is_silent(sampled):
+            return self.sample([replace(ask, seed=ask.seed + 1)], show, beginnings - 1)[0][0]
+        return np.where(free, codec.mended(ask.context, sampled), ask.forced)
 
     def _show(self, share: float) -> None:
         """Tell of the share of the next segment that is done."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
-LEAD = 1.0  # of what the bars so far lack, that every second try asks for too
+LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
 
@@ -80,7 +80,7 @@ class BestRead(_BestOfTries):
         return super().asks(ask) if ends_piece(ask.forced) else self._leading(ask, ask.context)
 
     def _leading(self, ask: "Ask", played: np.ndarray) -> list["Ask"]:
-        """Every second try asks for what has been played [K,F] lacks as well: a solo piano is heard calmer than an orchestra,
+        """Every second try asks for half of what has been played [K,F] lacks as well: a solo piano is heard calmer than an orchestra,
         whatever both are asked for."""
         before = ask.context.shape[1]
         judged, wanted = self._read(ask, played)

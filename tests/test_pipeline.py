@@ -9,10 +9,10 @@ import torch
 from lara_core.affect import Curve
 from lara_core.audio import Audio
 from lara_core.codec import Request
-from lara_core.codec.score import LANE
+from lara_core.codec.score import LANE, is_silent
 from lara_core.pipeline import Lara, find_model, fingerprint
 from lara_core.sampling import Sampling, generate
-from lara_core.take import SegmentMemo, pack_codes, segment_seed, unpack_codes
+from lara_core.take import BEGINNINGS, SegmentMemo, pack_codes, segment_seed, unpack_codes
 
 MOVING = Curve(((0, -0.8, -0.9), (1, 0.8, 0.9)), unit="normalized")
 
@@ -35,6 +35,22 @@ def test_segments_join_to_a_piece_of_exact_length(lara):
     for a, b in zip(segments, segments[1:]):
         assert b.start_seconds == pytest.approx(a.start_seconds + a.seconds)
     assert segments[0].codes.shape[1] == 16  # one bar: something is heard soon
+
+
+@pytest.mark.parametrize("silent", [2, 99])
+def test_a_piece_that_would_begin_with_silence_is_begun_otherwise(lara, monkeypatch, silent):
+    seeds = []
+
+    def muted(*args):
+        codes = generate(*args)
+        if args[2].shape[2] == 0:
+            seeds.extend(args[5])
+            codes[:, LANE["bass"]:] = 0 if len(seeds) <= silent else codes[:, LANE["bass"]:]
+        return codes
+
+    monkeypatch.setattr("lara_core.take.generate", muted)
+    first = lara.stream("solo piano", MOVING, Request(6.0, seed=2)).write()[0].codes
+    assert seeds == [segment_seed(2, 0) + n for n in range(min(silent, BEGINNINGS) + 1)] and is_silent(first) == (silent == 99), "not for ever"
 
 
 def test_every_frame_has_the_emotion_of_its_own_moment(lara):

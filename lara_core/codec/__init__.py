@@ -111,6 +111,9 @@ class Codec(Protocol):
     def mended(self, context: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Sampled codes [K,F] after context [K,Fc], without what no music has."""
 
+    def is_silent(self, codes: np.ndarray) -> bool:
+        """Whether codes [K,F] that a piece begins with are no beginning, so that others are to be sampled."""
+
 
 def load_codec(config: dict, folder, soundfont=None) -> Codec:
     """The codec a model folder's config names; raises ValueError for one that this version does not know."""

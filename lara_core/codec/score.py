@@ -197,6 +197,11 @@ def without_hanging_notes(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return codes[:, before:]
 
 
+def is_silent(codes: np.ndarray) -> bool:
+    """Whether nothing is struck in codes [K,F]."""
+    return not (codes[PITCH_LANES.start:PITCH_LANES.stop] >= FIRST_PITCH).any() and not codes[LANE["drums"]].any()
+
+
 def rests_on_tonic(piece: Score) -> bool:
     """Whether the lowest note of the bass in the last bar is the tonic; of all notes where the bass is silent."""
     last = piece.bar_starts()[-1]

@@ -62,6 +62,9 @@ class ScoreCodec:
     def mended(self, context: np.ndarray, codes: np.ndarray) -> np.ndarray:
         return score.without_hanging_notes(context, codes)
 
+    def is_silent(self, codes: np.ndarray) -> bool:
+        return score.is_silent(codes)
+
     def session(self, request: Request) -> "ScoreSession":
         return ScoreSession(self, request)
 

@@ -38,15 +38,15 @@ class Conditioning:
         return Conditioning(self.text, self.text_mask & ~no_text, self.emotion, self.emotion_mask & ~no_emotion)
 
 
-def guidance_rows(cond: Conditioning, text_strength: float, emotion_strength: float | Tensor) -> tuple[Conditioning, Tensor]:
+def guidance_rows(cond: Conditioning, text_strength: float | Tensor, emotion_strength: float | Tensor) -> tuple[Conditioning, Tensor]:
     """Stack the branches that guidance needs: logits = sum(weight * branch).
 
     nothing + text_strength * (text - nothing) + emotion_strength * (text and emotion - text); a branch of weight zero, or
     one that equals another, is left out: strengths of 1 cost one row. Returns conditioning [R*B,...], and R weights of sum 1; where
-    emotion_strength is one for each codebook [K], weights are [R,K].
+    strengths are one for each codebook [K], weights are [R,K].
     """
     emotion = torch.as_tensor(emotion_strength, dtype=torch.float64)
-    text = torch.full_like(emotion, text_strength)
+    text = torch.as_tensor(text_strength, dtype=torch.float64).expand_as(emotion)
     has_text, has_emotion = bool(cond.text_mask.any()), bool(cond.emotion_mask.any())
     if not has_text and not has_emotion:
         branches = [(cond, torch.ones_like(emotion))]

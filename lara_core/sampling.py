@@ -19,6 +19,7 @@ from .decoder import Decoder, KVCache, delay, shifted, undelay
 from .linear import fast_linear
 
 FREE = -1  # in forced codes: this one is to be sampled
+FIRST_TEXT_STRENGTH = 3.0  # at least, of a piece's first segment, where the text leads
 LONG_PAST = 2 ** 17  # numbers among the keys of a row: 128 columns of musicgen-small; the embedded model, with 192 a column, has fewer
 
 
@@ -57,7 +58,8 @@ def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tens
     are given, FREE (-1) where one is to be sampled. seed: one per row, or one number of which row b uses seed + b; the same
     seed gives the same codes on the same machine, whatever the other rows are. on_frame(frames_done) is called after each
     finished frame and may raise to cancel. weights: the decoder's, where they were prepared for many calls. text_led: codebooks in
-    which the emotion is guided no stronger than the model has learnt it, whatever emotion_strength is. Returns codes [B,K,F].
+    which the emotion is guided no stronger than the model has learnt it, whatever emotion_strength is, and at the beginning of a piece
+    the text by FIRST_TEXT_STRENGTH or more. Returns codes [B,K,F].
     Raises ValueError for shapes or tokens that don't fit.
     """
     plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led)
@@ -118,7 +120,10 @@ class _Plan:
             raise ValueError("This model has no emotion encoder; ask it for no emotion, or load a LARA model.")
         strengths = torch.full((config.n_codebooks,), sampling.emotion_strength)
         strengths[list(text_led)] = min(sampling.emotion_strength, 1.0)
-        cond, weights = guidance_rows(cond, sampling.text_strength, strengths)
+        text_strengths = torch.full_like(strengths, sampling.text_strength)
+        if context.shape[2] == 0:  # who begins goes on
+            text_strengths[list(text_led)] = max(sampling.text_strength, FIRST_TEXT_STRENGTH)
+        cond, weights = guidance_rows(cond, text_strengths, strengths)
         self.rows = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
         self.weights, self.n_branches = weights[:, None, :, None].to(device), len(weights)  # [R,1,K,1]
         self.steps = delay(codes, config.delays, config.codebook_size).to(device)

@@ -75,7 +75,7 @@ WORKFLOWS: dict[str, list[Node]] = {
              "the node on the right makes new music that takes the same course.", (40, 300), (340, 240))],
     "Emotion drives a video": [
         Node("LARAEmotionPreset", (40, 60), (320, 90), {"preset": "sunrise"}),
-        Node("LARAGenerateMusic", (40, 200), (400, 560), {"prompt": "ambient synth pads", "seconds": 10.0, "seed": 5, "emotion_strength": 3.0}, {"emotion": (0, 0)}),
+        Node("LARAGenerateMusic", (40, 200), (400, 560), {"prompt": "ambient synth pads", "seconds": 10.0, "seed": 11, "emotion_strength": 3.0}, {"emotion": (0, 0)}),
         Node("LARAEmotionToFloats", (480, 60), (300, 260), {"frames": 120, "fps": 12.0}, {"emotion": (0, 0)}),
         Node("EmptyImage", (480, 370), (300, 160), {"width": 320, "height": 180, "color": 0x203A63}, {}, "unpleasant"),
         Node("EmptyImage", (480, 580), (300, 160), {"width": 320, "height": 180, "color": 0xF2A541}, {}, "pleasant"),

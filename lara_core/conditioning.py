@@ -45,8 +45,7 @@ def guidance_rows(cond: Conditioning, text_strength: float | Tensor, emotion_str
     one that equals another, is left out: strengths of 1 cost one row. Returns conditioning [R*B,...], and R weights of sum 1; where
     strengths are one for each codebook [K], weights are [R,K].
     """
-    emotion = torch.as_tensor(emotion_strength, dtype=torch.float64)
-    text = torch.as_tensor(text_strength, dtype=torch.float64).expand_as(emotion)
+    text, emotion = torch.broadcast_tensors(*(torch.as_tensor(strength, dtype=torch.float64) for strength in (text_strength, emotion_strength)))
     has_text, has_emotion = bool(cond.text_mask.any()), bool(cond.emotion_mask.any())
     if not has_text and not has_emotion:
         branches = [(cond, torch.ones_like(emotion))]

@@ -118,12 +118,11 @@ class _Plan:
                              f"it must cover the {codes.shape[2]} of context and new frames together.")
         if not config.emotion and bool(cond.emotion_mask.any()):
             raise ValueError("This model has no emotion encoder; ask it for no emotion, or load a LARA model.")
-        strengths = torch.full((config.n_codebooks,), sampling.emotion_strength)
-        strengths[list(text_led)] = min(sampling.emotion_strength, 1.0)
-        text_strengths = torch.full_like(strengths, sampling.text_strength)
+        emotion_strengths, text_strengths = (torch.full((config.n_codebooks,), float(x)) for x in (sampling.emotion_strength, sampling.text_strength))
+        emotion_strengths[list(text_led)] = min(sampling.emotion_strength, 1.0)
         if context.shape[2] == 0:  # who begins goes on
             text_strengths[list(text_led)] = max(sampling.text_strength, FIRST_TEXT_STRENGTH)
-        cond, weights = guidance_rows(cond, text_strengths, strengths)
+        cond, weights = guidance_rows(cond, text_strengths, emotion_strengths)
         self.rows = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
         self.weights, self.n_branches = weights[:, None, :, None].to(device), len(weights)  # [R,1,K,1]
         self.steps = delay(codes, config.delays, config.codebook_size).to(device)

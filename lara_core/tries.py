@@ -70,8 +70,6 @@ class BestRead(_BestOfTries):
         if ask.context.shape[1]:
             return super().tries(take, ask)
         (first, _), = take.sample([ask])
-        if self.candidates == 1:
-            return [first]
         forced = ask.forced.copy()
         forced[LANE["orchestra"]] = first[LANE["orchestra"]]
         return [first] + [codes for codes, _ in take.sample(self._leading(replace(ask, forced=forced), first)[1:])]

@@ -59,7 +59,7 @@ def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tens
     seed gives the same codes on the same machine, whatever the other rows are. on_frame(frames_done) is called after each
     finished frame and may raise to cancel. weights: the decoder's, where they were prepared for many calls. text_led: codebooks in
     which the emotion is guided no stronger than the model has learnt it, whatever emotion_strength is, and at the beginning of a piece
-    the text by FIRST_TEXT_STRENGTH or more. Returns codes [B,K,F].
+    the text by FIRST_TEXT_STRENGTH or more where it is guided at all. Returns codes [B,K,F].
     Raises ValueError for shapes or tokens that don't fit.
     """
     plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led)
@@ -120,7 +120,7 @@ class _Plan:
             raise ValueError("This model has no emotion encoder; ask it for no emotion, or load a LARA model.")
         emotion_strengths, text_strengths = (torch.full((config.n_codebooks,), float(x)) for x in (sampling.emotion_strength, sampling.text_strength))
         emotion_strengths[list(text_led)] = min(sampling.emotion_strength, 1.0)
-        if context.shape[2] == 0:  # who begins goes on
+        if context.shape[2] == 0 and sampling.text_strength:  # who begins goes on
             text_strengths[list(text_led)] = max(sampling.text_strength, FIRST_TEXT_STRENGTH)
         cond, weights = guidance_rows(cond, text_strengths, emotion_strengths)
         self.rows = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))

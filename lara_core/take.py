@@ -196,10 +196,10 @@ class Take:
 
     def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int) -> np.ndarray:
         """Sampled codes [K,F] -> what becomes of them. A piece that would begin with silence is begun otherwise, so many times."""
-        codec = self.lara.codec
-        if beginnings and not ask.context.shape[1] and codec.is_silent(sampled):
+        codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled), ask.forced)
+        if beginnings and not ask.context.shape[1] and self.lara.codec.is_silent(codes):
             return self.sample([replace(ask, seed=ask.seed + 1)], show, beginnings - 1)[0][0]
-        return np.where(ask.forced < 0, codec.mended(ask.context, sampled), ask.forced)
+        return codes
 
     def _show(self, share: float) -> None:
         """Tell of the share of the next segment that is done."""

@@ -75,6 +75,26 @@ def test_codes_that_are_no_score_are_refused():
         s.decode(np.full((s.K, 16), 60))
 
 
+def test_what_nobody_would_play_is_not_written():
+    note = lambda lane, bar, duration: s.Note(s.LANE[lane], 16 * bar, duration, 60)
+    players = lambda second, kit: (0, second, -1, 0, -1, kit)
+    piece = s.Score([s.Bar(programs=players(40, -1)), s.Bar(programs=players(-1, 0)), s.Bar(programs=players(-1, 0)), s.Bar(programs=players(40, -1))],
+                    notes=[note("lead", 0, 64), note("second", 0, 32), note("second", 2, 8), note("second", 3, 8), note("bass", 1, 16), note("pad2", 3, 16)])
+    piece.drums[[0, 16, 32]] = 1
+    codes = s.encode(piece).astype(np.int64)
+    assert (codes[s.LANE["orchestra"], 16:22] != s.HOLD).all()
+    codes[s.LANE["orchestra"], 32:38] = s.HOLD  # who played goes on
+    kept = lambda codes: {(s.LANES[n.lane], n.start // 16, n.duration) for n in s.decode(codes).notes}
+    mended = s.without_mute_notes(codes[:, :0], codes)
+    assert kept(mended) == {("lead", 0, 64), ("second", 0, 32), ("second", 3, 8)}, "what sounds from before a player leaves goes on"
+    assert np.flatnonzero(s.decode(mended).drums).tolist() == [16, 32]
+    later = s.without_mute_notes(codes[:, :32], codes[:, 32:])
+    assert np.array_equal(np.concatenate([codes[:, :32], later], axis=1)[:, 32:], mended[:, 32:]), "who plays is known from before"
+    for seed in range(len(STYLES)):
+        codes = s.encode(composed(seed)).astype(np.int64)
+        assert np.array_equal(s.without_mute_notes(codes[:, :0], codes), codes), "a composer writes for those who are there"
+
+
 def test_a_note_ends_where_the_harmony_leaves_it_and_none_that_people_hold():
     bar = lambda lane, start, duration, pitch: s.Note(s.LANE[lane], 16 * start, 16 * duration, pitch)
     held = [bar("pad1", 0, 4, 64), bar("pad2", 0, 4, 67), bar("bass", 0, 4, 48), bar("second", 1, 3, 76)]  # E, G, C and E over C, C, F, F: E is foreign to F

@@ -192,7 +192,7 @@ class Composer:
             if phrase_bar == 0:
                 ending = choose(rng, CADENCES, v).split()
             tier, at = self.tier(a), b * frames
-            layers = self.layers(tier)
+            layers = self.layers(tier) if self.programs[5] >= 0 else self.layers(tier).replace("k", "")  # nobody drums without a kit
             chords = section.chords[phrase_bar]
             if left <= 2 and n_bars > 2:
                 chords = [parse_chord(x) for x in ending[2 - left].split("-")]

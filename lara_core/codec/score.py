@@ -197,6 +197,25 @@ def without_hanging_notes(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return codes[:, before:]
 
 
+def without_mute_notes(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """codes [K,F] after context [K,Fc] -> codes without notes and strokes of roles that have no player, which nobody would hear. A model
+    writes three notes of a hundred so, people and the composer none."""
+    codes, before = np.concatenate([context, codes], axis=1), context.shape[1]
+    starts, programs = bar_starts(codes), np.full(len(ROLES), NO_PROGRAM)
+    for start, end in zip(starts, [*starts[1:], codes.shape[1]]):
+        stated = codes[LANE["orchestra"], start:start + len(ROLES)]
+        programs = np.where(stated == HOLD, programs, stated)
+        if start < before:
+            continue
+        for lane in PITCH_LANES:
+            if programs[ROLE_OF_LANE[lane]] == NO_PROGRAM:
+                notes = codes[lane, start:end]
+                notes[notes >= FIRST_PITCH] = REST
+        if programs[ROLES.index("kit")] == NO_PROGRAM:
+            codes[LANE["drums"], start:end] = 0
+    return codes[:, before:]
+
+
 def is_silent(codes: np.ndarray) -> bool:
     """Whether nothing is struck in codes [K,F]."""
     return not (codes[PITCH_LANES.start:PITCH_LANES.stop] >= FIRST_PITCH).any() and not codes[LANE["drums"]].any()

@@ -60,7 +60,7 @@ class ScoreCodec:
         return np.concatenate([session.sound(bars, piece.tonic)(), session.finish()], axis=1)
 
     def mended(self, context: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        return score.without_hanging_notes(context, codes)
+        return score.without_hanging_notes(context, score.without_mute_notes(context, codes))
 
     def is_silent(self, codes: np.ndarray) -> bool:
         return score.is_silent(codes)

@@ -22,6 +22,7 @@ from lara_core.benchmark import report
 from lara_core.benchmark.plan import Job, Piece, Question, make_plan, make_targets, read_manifest, worded
 from lara_core.benchmark.report import distances, rows_of, summarise, units, write
 from lara_core.benchmark.run import measure, measure_all
+from lara_core.choices import EMOTION_STRENGTH
 from lara_core.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -172,7 +173,13 @@ def test_arcs_that_are_followed_late_show_their_lag_in_seconds_and_bars():
             pieces.append(Piece(name, 1, target, "solo piano", 1, job))
             measured[job.key] = {"key": job.key, "problem": None, "seconds": 60.0, "music": 1.0, "level_db": -20.0, "bar_seconds": 2.0,
                                  "point": [0, 0], "times": times.tolist(), "values": values.tolist(), "features": [0.0]}
-    found = {(r["system"], r["dimension"], r["measure"]): r for r in summarise(rows_of(pieces, measured), arcs=True)}
+    rows = rows_of(pieces, measured)
+    records = summarise(rows, arcs=True)
+    found = {(r["system"], r["dimension"], r["measure"]): r for r in records if r["scope"] != "moving"}
+    moving = {(r["system"], r["dimension"], r["measure"]): r["pieces"] for r in records if r["scope"] == "moving"}
+    spread = {row["target"]: (row["valence_moves"], row["arousal_moves"]) for row in rows}
+    assert spread["heartbreak"] == pytest.approx(PRESETS["heartbreak"].at(np.linspace(0, 60, 241), 60.0).std(0), abs=1e-3) and min(spread["lullaby"]) < 0.2
+    assert [moving["exact", d, "pearson median"] for d in ("valence", "arousal")] == [sum(moves[k] >= 0.2 for moves in spread.values()) for k in (0, 1)]
     for dimension in ("valence", "arousal"):
         assert found["exact", dimension, "windowed_r median"]["value"] > 0.99
         assert found["exact", dimension, "lag_seconds median"]["value"] == pytest.approx(0, abs=0.1)
@@ -358,10 +365,10 @@ def test_ray_that_is_absent_is_a_sentence(tmp_path, capsys, monkeypatch):
 
 def test_another_strength_is_another_measurement(tiny_model):
     systems = benchmark.read_systems(["model"], str(tiny_model))
-    plain, stronger = (make_plan(Question(make_targets("grid", 2), TEXTS, 1, 1.0, strengths=strengths), systems) for strengths in ((), (("emotion_strength", 9.0),)))
+    plain, stronger = (make_plan(Question(make_targets("grid", 2), TEXTS, 1, 4.0, strengths=strengths), systems) for strengths in ((), (("emotion_strength", 9.0),)))
     assert {p.job.key for p in plain}.isdisjoint(p.job.key for p in stronger)
-    (one, _), (same, _), (other, _) = (measure(dataclasses.replace(plain[0].job, strengths=s)) for s in ((), (("emotion_strength", 3.0),), (("emotion_strength", 9.0),)))
-    assert one["features"] == same["features"] != other["features"]  # 3 is what is taken where none is given
+    (one, _), (same, _), (other, _) = (measure(dataclasses.replace(plain[0].job, strengths=s)) for s in ((), (("emotion_strength", EMOTION_STRENGTH),), (("emotion_strength", 9.0),)))
+    assert one["features"] == same["features"] != other["features"]
 
 
 def test_the_journal_is_plain_json(real):

@@ -25,6 +25,7 @@ from .run import JOURNAL
 LEVELS, RESAMPLES = (0.95, 0.90), 1000
 ASKED, GOT = DIMENSIONS, tuple(f"measured_{name}" for name in DIMENSIONS)
 ARC_MEASURES = ("windowed_r", "pearson", "rmse", "dtw", "lag_seconds", "lag_bars")
+MOVING, MOVES, OF_MOVING = "moving", 0.2, ("windowed_r", "pearson")  # a request moves by this standard deviation over time, or what is heard beside it is chance
 ROW = ("system", "replicate", "target", "text", "seed", "seconds", *ASKED, *GOT, "music", "level_db", "bar_seconds")
 SUMMARY = ("system", "scope", "dimension", "measure", "value", "low_95", "high_95", "low_90", "high_90", "pieces", "targets")
 NAN = math.nan
@@ -41,7 +42,8 @@ def rows_of(pieces: Sequence[Piece], measured: Mapping[str, dict]) -> list[dict]
         row = {"system": piece.system, "replicate": piece.replicate, "target": piece.target.name, "text": piece.text, "seed": piece.seed,
                **{name: entry.get(name) for name in ("seconds", "music", "level_db", "bar_seconds")}, **dict.fromkeys(GOT, NAN)}
         length = entry.get("seconds") or piece.job.seconds or 1.0  # no matter for a normalized curve
-        row |= dict(zip(ASKED, piece.target.curve.at(np.linspace(0, length, 241), length).mean(0, dtype=float).round(6).tolist()))
+        asked = piece.target.curve.at(np.linspace(0, length, 241), length).astype(float)
+        row |= dict(zip(ASKED, asked.mean(0).round(6).tolist())) | {f"{name}_moves": spread for name, spread in zip(DIMENSIONS, asked.std(0).round(4).tolist())}
         problem = entry["problem"] or (None if entry["point"] else "not music")
         if not problem:
             row |= dict(zip(GOT, entry["point"]))
@@ -138,12 +140,12 @@ def _of_system(name: str, rows: list[dict], arcs: bool) -> list[dict]:
 
 def _of_arcs(name: str, rows: list[dict]) -> list[dict]:
     records = []
-    for dimension, measure in itertools.product(DIMENSIONS, ARC_MEASURES):
-        known = [row for row in rows if not math.isnan(row[f"{dimension}_{measure}"])]
+    for scope, dimension, measure in (*itertools.product(("all",), DIMENSIONS, ARC_MEASURES), *itertools.product((MOVING,), DIMENSIONS, OF_MOVING)):
+        known = [row for row in rows if not math.isnan(row[f"{dimension}_{measure}"]) and (scope == "all" or row[f"{dimension}_moves"] >= MOVES)]
         values = np.array([row[f"{dimension}_{measure}"] for row in known])
         for what, statistic in (("median", np.median), ("q25", lambda x: np.quantile(x, 0.25)), ("q75", lambda x: np.quantile(x, 0.75))):
             if known:
-                records.append({"system": name, "scope": "all", "dimension": dimension, "measure": f"{measure} {what}"}
+                records.append({"system": name, "scope": scope, "dimension": dimension, "measure": f"{measure} {what}"}
                                | estimate(statistic, (values,), [row["target"] for row in known]))
     return records
 
@@ -212,7 +214,7 @@ def write(folder: Path, pieces: Sequence[Piece], measured: Mapping[str, dict], f
     if arcs:
         good = [row for row in good if "valence_windowed_r" in row]
     summary = summarise(good, arcs) + distances(pieces, measured)
-    columns = ROW + (tuple(f"{name}_{measure}" for name in DIMENSIONS for measure in ARC_MEASURES) if arcs else ())
+    columns = ROW + (tuple(f"{name}_{measure}" for name in DIMENSIONS for measure in ("moves", *ARC_MEASURES)) if arcs else ())
     write_atomic(folder / "results.csv", _csv(rows, (*columns, "problem", "prompt", "key")))
     write_atomic(folder / "summary.csv", _csv(summary, SUMMARY))
     plots = _plots(folder, own, good, measured, arcs)
@@ -256,10 +258,11 @@ def _markdown(rows, good, summary, facts, plots, broken_reference, arcs: bool) -
     if arcs:
         lines += ["## Arcs: median over pieces [95 %], then quartiles", "",
                   *_table(["measure", *(f"{name} (n={_count(good, name, rows)})" for name in systems)], [
-                      [f"{d} {m}", *(_median(found, name, d, m) for name in systems)] for m in ARC_MEASURES for d in DIMENSIONS]),
+                      [f"{d} {m}", *(_median(found, name, "all", d, m) for name in systems)] for m in ARC_MEASURES for d in DIMENSIONS] + [
+                      [f"{d} {m}, of arcs that move", *(_median(found, name, MOVING, d, m) for name in systems)] for m in OF_MOVING for d in DIMENSIONS]),
                   "windowed_r: mean r of 10 s windows; lag_seconds: positive is late; lag_bars: how far off, early or late; dtw: error without "
-                  "timing. The predictor averages over several seconds, so fast turns are measured flatter than they are.", ""]
-        lines += ["## Windowed r by arc: median over texts and seeds (valence, arousal)", "", *_by_arc(good, systems)]
+                  f"timing; arcs that move: those along which the request has a standard deviation of {MOVES} or more. The predictor averages over several seconds, so fast turns are measured flatter than they are.", ""]
+        lines += ["## Windowed r by arc: median over texts and seeds (valence, arousal), and the standard deviations of the request", "", *_by_arc(good, systems)]
     else:
         keys = list(POINT_MEASURES)
         lines += ["## Points", "", *_table(["measure", *(f"{name} (n={_count(good, name, rows)})" for name in systems)], [
@@ -294,8 +297,8 @@ def _by_arc(good: list[dict], systems: list[str]) -> list[str]:
         values = [np.array([row[f"{d}_windowed_r"] for row in own]) for d in DIMENSIONS]
         return ", ".join(f"{np.median(v[~np.isnan(v)]):.2f}" if (~np.isnan(v)).any() else "-" for v in values)
 
-    arcs = dict.fromkeys(row["target"] for row in good)
-    return _table(["arc", *systems], [[arc, *(cell(arc, name) for name in systems)] for arc in arcs])
+    arcs = {row["target"]: ", ".join(f"{row[f'{d}_moves']:.2f}" for d in DIMENSIONS) for row in good}
+    return _table(["arc", "moves by", *systems], [[arc, moves, *(cell(arc, name) for name in systems)] for arc, moves in arcs.items()])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -317,6 +320,6 @@ def _cell_text(record: dict | None) -> str:
     return "-" if record is None or math.isnan(record["value"]) else f"{record['value']:.2f} {_limits(record, 95)}".strip()
 
 
-def _median(found: dict, name: str, dimension: str, measure: str) -> str:
-    median, *quartiles = (found.get((name, "all", dimension, f"{measure} {what}")) for what in ("median", "q25", "q75"))
+def _median(found: dict, name: str, scope: str, dimension: str, measure: str) -> str:
+    median, *quartiles = (found.get((name, scope, dimension, f"{measure} {what}")) for what in ("median", "q25", "q75"))
     return "-" if median is None else f"{_cell_text(median)}; {' to '.join(format(record['value'], '.2f') for record in quartiles)}"

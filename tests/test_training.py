@@ -145,6 +145,12 @@ def test_training_learns_and_leaves_a_model_that_loads(corpus_file, tmp_path):
     decoder, config = load_model(tmp_path / "model")
     assert config.codec["name"] == "score" and decoder.config.n_codebooks == s.K
     assert not [p for p in tmp_path.iterdir() if "tmp" in p.name]
+    assert run(corpus_file, tmp_path / "surer", 24, "--temperature", "0.5")[-1] == log[-1]
+    surer = load_model(tmp_path / "surer")[0].state_dict()
+    for name, learnt in decoder.state_dict().items():
+        assert torch.equal(surer[name], learnt * 2 if name == "heads.weight" else learnt), name
+    with pytest.raises(ValueError, match="--temperature is 0.0; give a number above 0"):
+        run(corpus_file, tmp_path / "other", 4, "--temperature", "0")
 
 
 def test_a_run_can_begin_with_the_weights_of_a_model(corpus_file, tmp_path):

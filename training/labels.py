@@ -5,7 +5,7 @@ gets the valence and arousal it would be heard with.
     python -m training.labels runs/corpus.npz -o runs/labelled.npz --predictor models/embedded      # or one that nobody has: by what that model knows
 
 The drawn curve of a composed piece says what its composer meant; chance in its harmony, figures and instruments moves what is heard as
-far again. A kernel ridge regression from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
+far again. A small network from the notes of some seconds to the predictor's track (r over held-out pieces is printed)
 predicts it for what was not heard. Between the ends of what is heard it becomes -1 to 1 and is mixed with the drawn labels: half over
 all styles together, so that the same request means the same to everyone, and half within each, so that every style can be asked for
 everything: a music box has a calm and a tense of its own. What a model played in a rehearsal was asked for but not meant by anyone:
@@ -27,9 +27,9 @@ from lara_core.workers import results_of
 
 from .windows import HEARD_EVERY_FRAMES
 
-SKIPPED_ROWS = 4  # the regression learns from every fourth row, for neighbours hear nearly the same,
-MOST_ROWS = 8000  # or from fewer: its cost grows with their cube
-MEANT_ROWS, FEW_ROWS = 4000, 16  # of what was composed, every so many of a piece, from which it is learnt what notes mean
+SKIPPED_ROWS = 2  # it is learnt from every second row, for neighbours hear nearly the same,
+MOST_ROWS = 100_000  # or from fewer
+MEANT_ROWS, FEW_ROWS = 20_000, 16  # of what was composed, every so many of a piece, from which it is learnt what notes mean
 HEARD_SHARE = 0.7  # of the label; the rest is what was meant
 OWN_SHARE = 0.5  # of what is heard in it, measured within a style; the rest over all of them
 FOLDS = 5
@@ -83,12 +83,12 @@ def heard_rows(corpus: dict, most_rows: int) -> tuple[np.ndarray, np.ndarray, np
     return tuple(np.concatenate(rows) for rows in (inputs, drawn, targets, pieces))
 
 
-def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray, **options) -> np.ndarray:
-    """What is predicted [M,2] of cues [M,C] by what has learnt from other pieces. options: those of ScorePredictor.learnt."""
+def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """What is predicted [M,2] of cues [M,C] by what has learnt from other pieces."""
     guessed = np.empty_like(targets)
     for f in range(FOLDS):
         held = pieces % FOLDS == f
-        guessed[held] = ScorePredictor.learnt(inputs[~held], targets[~held], **options)(inputs[held])
+        guessed[held] = ScorePredictor.learnt(inputs[~held], targets[~held])(inputs[held])
     return guessed
 
 

@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lara_core.score_predictor import ScorePredictor, reach
 
-from .labels import correlations, heard_rows, left_out
-
-MOST_ROWS = 8000  # the file grows with them, the time to learn with their cube
-RIDGE = 0.5  # the best of 0.3 to 3 over pieces left out
+from .labels import MOST_ROWS, correlations, heard_rows, left_out
 
 
 def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePredictor, np.ndarray]:
@@ -32,11 +30,13 @@ def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePre
         targets.append(heard)
     of_model = slice(len(inputs[0]))
     inputs, targets, pieces = (np.concatenate(rows) for rows in (inputs, targets, pieces))
-    r = np.array(correlations(left_out(inputs, targets, pieces, ridge=RIDGE), targets))
+    r = np.array(correlations(left_out(inputs, targets, pieces), targets))
     print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    predictor = ScorePredictor.learnt(inputs, targets, ridge=RIDGE)
-    predictor.low, predictor.high = reach(targets[of_model])
-    print(f"requests of -1 and 1 stand for {predictor.low.round(2).tolist()} and {predictor.high.round(2).tolist()}")
+    predictor = ScorePredictor.learnt(inputs, targets)
+    low, high = reach(targets[of_model])
+    predictor.low.copy_(torch.from_numpy(low))
+    predictor.high.copy_(torch.from_numpy(high))
+    print(f"requests of -1 and 1 stand for {low.round(2).tolist()} and {high.round(2).tolist()}")
     return predictor, r
 
 

@@ -10,6 +10,7 @@ command on several GPUs or processes. With shards, or with LoRA, what comes out 
 """
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -123,8 +124,12 @@ def train(args: argparse.Namespace) -> None:
     accelerator = Accelerator(cpu=args.cpu)
     corpus = open_corpus(args)
     sound = isinstance(corpus, Shards)
+    if not 0 < args.temperature <= 10:
+        raise ValueError(f"--temperature is {args.temperature}; give a number above 0, up to 10 (1 writes the model as it is).")
     if sound or args.lora:
         check_output(args.output)
+        if args.temperature != 1:
+            raise ValueError("--temperature is for a whole model of scores; leave it out, and give one to what generates.")
         if args.init is None:
             raise ValueError("LoRA and shards of sound need a trained model; give its folder with --init.")
     torch.manual_seed(args.seed)
@@ -237,12 +242,14 @@ def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | S
     learned = {name: weights[name] for name in model.learned()}
     facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed,
                           "heard_share": args.heard_share, "moving_share": args.moving_share, "rehearsed_share": args.rehearsed_share, "even": args.even,
-                          "words": args.words}}
+                          "words": args.words, "temperature": args.temperature}}
     if isinstance(corpus, Shards) or args.lora:
         tensors = {name.removeprefix("decoder."): x for name, x in learned.items() if name.startswith("decoder.")}
         save_adapter(folder, tensors, args.init, facts, adapter_card(folder, corpus, step, args))
     else:
-        save_model(folder, model.decoder, codec_config={"name": corpus.codec["name"]}, text_config={"name": "static", "path": "../text"},
+        decoder = copy.deepcopy(model.decoder)
+        decoder.heads.weight.data /= args.temperature
+        save_model(folder, decoder, codec_config={"name": corpus.codec["name"]}, text_config={"name": "static", "path": "../text"},
                    extra=facts, dtype=torch.float16)
     state = {"step": step, "model": learned, "optimizers": [o.state_dict() for o in optimizers]}
     temporary = folder.with_suffix(".resume.tmp")
@@ -292,6 +299,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--even", action="store_true", help="draw the other windows evenly from the plane of valence and arousal; for a corpus of scores")
     parser.add_argument("--moving-share", type=float, default=0.0, help="of the other windows from where the emotion moves, 0 to 1; for a corpus of scores")
     parser.add_argument("--words", action="store_true", help="the emotion as a word in the caption instead of a curve, the paper's baseline; for a corpus of scores")
+    parser.add_argument("--temperature", type=float, default=1.0, help="at which a model of scores is heard best: it is written so that this is its 1")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=300, help="time between checkpoints")
     parser.add_argument("--log-steps", type=int, default=50, help="steps between lines of the log")

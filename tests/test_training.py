@@ -148,7 +148,7 @@ def test_training_learns_and_leaves_a_model_that_loads(corpus_file, tmp_path):
     assert run(corpus_file, tmp_path / "surer", 24, "--temperature", "0.5")[-1] == log[-1]
     surer = load_model(tmp_path / "surer")[0].state_dict()
     for name, learnt in decoder.state_dict().items():
-        assert torch.equal(surer[name], learnt * 2 if name == "heads.weight" else learnt), name
+        torch.testing.assert_close(surer[name], learnt * 2 if name == "heads.weight" else learnt, rtol=0, atol=1e-6)  # the smallest lose a bit in float16
     with pytest.raises(ValueError, match="--temperature is 0.0; give a number above 0"):
         run(corpus_file, tmp_path / "other", 4, "--temperature", "0")
 

@@ -157,6 +157,11 @@ class ScorePredictor(nn.Module):
             made.beside_them.weight.mul_(spread[:, None])
         return made.eval()
 
+    def reaches(self, heard: np.ndarray) -> None:
+        """Take what is heard of much music of a model [N,2] for what that model reaches."""
+        for end, value in zip((self.low, self.high), reach(heard)):
+            end.copy_(torch.from_numpy(value))
+
     def judge(self, x: Tensor) -> Tensor:
         """Standardised cues [N,2C] -> valence and arousal [N,2]."""
         dropped = lambda y, share: nn.functional.dropout(y, share, self.training)

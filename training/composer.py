@@ -103,7 +103,8 @@ class Composer:
         return "pedal" if self.style.pedal else "legato"
 
     def layers(self, tier: int) -> str:
-        return self.style.layers[tier]
+        layers = self.style.layers[tier]
+        return layers if self.programs[5] >= 0 else layers.replace("k", "")  # nobody drums without a kit
 
     # -- material ---------------------------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class Composer:
             if phrase_bar == 0:
                 ending = choose(rng, CADENCES, v).split()
             tier, at = self.tier(a), b * frames
-            layers = self.layers(tier) if self.programs[5] >= 0 else self.layers(tier).replace("k", "")  # nobody drums without a kit
+            layers = self.layers(tier)
             chords = section.chords[phrase_bar]
             if left <= 2 and n_bars > 2:
                 chords = [parse_chord(x) for x in ending[2 - left].split("-")]

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from lara_core.score_predictor import ScorePredictor, reach
+from lara_core.score_predictor import ScorePredictor
 
 from .labels import MOST_ROWS, correlations, heard_rows, left_out
 
@@ -33,10 +32,8 @@ def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePre
     r = np.array(correlations(left_out(inputs, targets, pieces), targets))
     print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
     predictor = ScorePredictor.learnt(inputs, targets)
-    low, high = reach(targets[of_model])
-    predictor.low.copy_(torch.from_numpy(low))
-    predictor.high.copy_(torch.from_numpy(high))
-    print(f"requests of -1 and 1 stand for {low.round(2).tolist()} and {high.round(2).tolist()}")
+    predictor.reaches(targets[of_model])
+    print("requests of -1 and 1 stand for {} and {}".format(*(end.numpy().round(2) for end in (predictor.low, predictor.high))))
     return predictor, r
 
 

@@ -42,8 +42,7 @@ def rows_of(pieces: Sequence[Piece], measured: Mapping[str, dict]) -> list[dict]
         row = {"system": piece.system, "replicate": piece.replicate, "target": piece.target.name, "text": piece.text, "seed": piece.seed,
                **{name: entry.get(name) for name in ("seconds", "music", "level_db", "bar_seconds")}, **dict.fromkeys(GOT, NAN)}
         length = entry.get("seconds") or piece.job.seconds or 1.0  # no matter for a normalized curve
-        asked = piece.target.curve.at(np.linspace(0, length, 241), length).astype(float)
-        row |= dict(zip(ASKED, asked.mean(0).round(6).tolist())) | {f"{name}_moves": spread for name, spread in zip(DIMENSIONS, asked.std(0).round(4).tolist())}
+        row |= dict(zip(ASKED, piece.target.curve.at(np.linspace(0, length, 241), length).mean(0, dtype=float).round(6).tolist()))
         problem = entry["problem"] or (None if entry["point"] else "not music")
         if not problem:
             row |= dict(zip(GOT, entry["point"]))
@@ -57,12 +56,13 @@ def rows_of(pieces: Sequence[Piece], measured: Mapping[str, dict]) -> list[dict]
 
 
 def _followed(piece: Piece, entry: dict) -> dict:
-    """How an arc was followed, as `valence_windowed_r` and so on; lag_bars is how far off, early or late."""
+    """How far an arc moves and how it was followed, as `valence_moves`, `valence_windowed_r` and so on; lag_bars is how far off, early or late."""
     times = np.arange(0, entry["seconds"] + score.STEP_SECONDS / 2, score.STEP_SECONDS)
     asked = times, piece.target.curve.at(times, entry["seconds"])
     result = score.evaluate_curve(asked, (np.array(entry["times"]), np.array(entry["values"])))
     bar = entry.get("bar_seconds") or NAN
-    return {f"{name}_{measure}": abs(result[name]["lag_seconds"]) / bar if measure == "lag_bars" else result[name][measure]
+    moves = dict(zip((f"{name}_moves" for name in DIMENSIONS), asked[1].std(0, dtype=float).round(4).tolist()))
+    return moves | {f"{name}_{measure}": abs(result[name]["lag_seconds"]) / bar if measure == "lag_bars" else result[name][measure]
             for name in DIMENSIONS for measure in ARC_MEASURES}
 
 
@@ -140,7 +140,8 @@ def _of_system(name: str, rows: list[dict], arcs: bool) -> list[dict]:
 
 def _of_arcs(name: str, rows: list[dict]) -> list[dict]:
     records = []
-    for scope, dimension, measure in (*itertools.product(("all",), DIMENSIONS, ARC_MEASURES), *itertools.product((MOVING,), DIMENSIONS, OF_MOVING)):
+    scopes = {"all": ARC_MEASURES, MOVING: OF_MOVING}
+    for scope, dimension, measure in ((scope, *cell) for scope, measures in scopes.items() for cell in itertools.product(DIMENSIONS, measures)):
         known = [row for row in rows if not math.isnan(row[f"{dimension}_{measure}"]) and (scope == "all" or row[f"{dimension}_moves"] >= MOVES)]
         values = np.array([row[f"{dimension}_{measure}"] for row in known])
         for what, statistic in (("median", np.median), ("q25", lambda x: np.quantile(x, 0.25)), ("q75", lambda x: np.quantile(x, 0.75))):

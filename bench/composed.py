@@ -1,9 +1,11 @@
 """Does the Emotion Predictor hear what the rule-based composer writes? The bound of a model that learns from it.
 
     python -m bench.composed [--styles "solo piano" strings electronic] [--points 7] [--seconds 20]
+    python -m bench.composed --cues                                         # what does each cue do by itself?
 
 For each style a grid of valence and arousal, composed, rendered and judged. r of requested with heard, and both cross terms, with 95 %
-intervals by bootstrap over the grid points. The training data is our own, so it may be looked at and tuned on.
+intervals by bootstrap over the grid points. --cues: how far what is heard moves where one cue is driven from end to end and all others
+stand still, means over all styles. The training data is our own, so it may be looked at and tuned on.
 """
 
 import argparse
@@ -18,10 +20,10 @@ from lara_core.codec import score
 from lara_core.codec.score_codec import ScoreCodec
 from lara_core.pipeline import Lara
 from lara_core.score import bootstrap, pearson
-from training.composer import Composer
+from training.composer import CUES, Composer
 from training.styles import STYLES
 
-EXTREME = 0.9
+EXTREME, CUE_BARS = 0.9, 10
 
 
 def heard(style, valence: float, arousal: float, seconds: float, seed: int, codec: ScoreCodec) -> np.ndarray:
@@ -32,13 +34,45 @@ def heard(style, valence: float, arousal: float, seconds: float, seed: int, code
     return Lara.score(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)).track.point
 
 
+class OneCue(Composer):
+    """Whose cues all stand at 0 but one, or none."""
+
+    driven, at = "", (0.0, 0.0)
+
+    def asked(self, cue: str, valence: float, arousal: float) -> tuple[float, float]:
+        return self.at if self.driven in (cue, "all of them") else (0.0, 0.0)
+
+
+def swing(style, cue: str, dimension: int, seed: int, codec: ScoreCodec) -> np.ndarray:
+    """How far a cue moves what is heard [2] from one end of valence (0) or arousal (1) to the other."""
+    ends = []
+    for value in (-EXTREME, EXTREME):
+        composer = OneCue(style, np.random.default_rng(seed))
+        composer.driven, composer.at = cue, (value, 0.0) if dimension == 0 else (0.0, value)
+        piece = composer.compose(np.zeros(CUE_BARS), np.zeros(CUE_BARS))
+        ends.append(Lara.score(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)).track.point)
+    return ends[1] - ends[0]
+
+
+def cue_table(codec: ScoreCodec) -> None:
+    print("| cue | valence driven: heard valence | heard arousal | arousal driven: heard valence | heard arousal |\n" + "|---" * 5 + "|")
+    for cue in ("all of them", *CUES):
+        moved = np.array([[swing(style, cue, dimension, seed, codec) for seed, style in enumerate(tqdm(STYLES, desc=cue))] for dimension in (0, 1)])
+        moved = moved[:, np.isfinite(moved).all((0, 2))]  # where music is heard at all
+        cells = [bootstrap(np.mean, (moved[dimension, :, heard],)) for dimension in (0, 1) for heard in (0, 1)]
+        print(f"| {cue} | " + " | ".join(f"{r.value:+.2f} [{r.low:+.2f}, {r.high:+.2f}]" for r in cells) + " |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--styles", nargs="+", default=["solo piano", "strings", "electronic"], choices=[style.name for style in STYLES], metavar="STYLE")
     parser.add_argument("--points", type=int, default=7, help="values of each dimension")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--cues", action="store_true", help="what each cue does by itself, in place of the grid")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.cues:
+        return cue_table(ScoreCodec())
     codec, axis = ScoreCodec(), np.linspace(-EXTREME, EXTREME, args.points)
     asked = np.array(list(itertools.product(axis, axis)))
     print("| style | valence | arousal | heard valence ~ arousal | heard arousal ~ valence |\n" + "|---" * 5 + "|")

@@ -10,10 +10,13 @@ from scipy.stats import pearsonr, spearmanr
 from lara_core.affect import EMOTIONS
 from lara_core.checkpoint import load_model
 from lara_core.codec import score as s
+from lara_core.pipeline import find_model
+from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
-from training.composer import Composer, parse_chord
-from training.corpus import build, captions, draw_curve, in_key, joined, natural_arousal, packed, reperformed
+from training.composer import FORCE, Composer, parse_chord
+from training.corpus import build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, reperformed
 from training.muon import Muon, orthogonalised
+from training.studies import TO_MINOR, Way, varied
 from training.styles import STYLES
 from training.windows import MOVING_FRAMES, Corpus
 
@@ -48,6 +51,67 @@ def test_pieces_are_well_formed_and_close():
 def test_the_same_seed_composes_the_same_piece():
     a, b = (s.encode(Composer(STYLES[4], np.random.default_rng(9)).compose(np.full(8, .3), np.full(8, .2))) for _ in range(2))
     assert np.array_equal(a, b)
+
+
+def test_a_judge_chooses_among_the_ways_to_go_on():
+    """One that likes low notes gets them; and what it is shown is the piece as far as it is written."""
+    shown = []
+
+    def lowest(piece: s.Score) -> float:
+        shown.append(len(piece.bars))
+        return np.mean([note.pitch for note in piece.notes])
+
+    pitches = []
+    for judge in (None, lowest, lambda piece: -lowest(piece)):
+        pieces = [Composer(STYLES[0], np.random.default_rng(seed)).compose(np.zeros(20), np.zeros(20), judge, tries=5) for seed in range(4)]
+        assert all([bar.bars_left for bar in piece.bars] == list(range(20, 0, -1)) and len(piece.drums) == piece.frames for piece in pieces)
+        pitches.append([np.mean([note.pitch for note in piece.notes]) for piece in pieces])
+    assert (np.array(pitches[1]) < np.array(pitches[2])).all() and np.mean(pitches[1]) < np.mean(pitches[0]) < np.mean(pitches[2])
+    assert shown == [8, 8, 8, 8, 8, 16, 16, 16, 16, 16, 20, 20, 20, 20, 20] * 8
+
+
+def test_melody_and_chords_change_hands_where_the_emotion_moves():
+    style = next(style for style in STYLES if style.name == "acoustic guitar")
+    handed = [composer for seed in range(40) if (composer := Composer(style, np.random.default_rng(seed))).hands_over]
+    assert 10 < len(handed) < 30
+    sung = [composer.compose(np.repeat((0.8, -0.8), 8), np.zeros(16)).bars for composer in handed if 73 in composer.programs[:2]]
+    assert sung and all(bars[0].programs[0] == 73 != bars[8].programs[0] for bars in sung), "a flute has the melody where it is glad, and gives it away"
+    assert not Composer(style, np.random.default_rng(0), programs=(73, 24, 32, 25, 48, 0)).hands_over, "who is asked for by name stays"
+    assert all(program in FORCE for style in STYLES for program in style.comp)
+
+
+def test_a_corpus_is_composed_by_ear(monkeypatch):
+    """Of several tries for each section the one stays that is read as nearest to the curve, whoever composes."""
+    monkeypatch.setattr("training.corpus.SURVEYED", 3)
+    predictor = ScorePredictor.beside(find_model("embedded"))
+    ear, far = ear_of(predictor), []
+    assert set(ear.ends) == {style.name for style in STYLES} and all((low < high).all() for low, high in ear.ends.values())
+    for tries in (1, 4):
+        pieces = [composed((seed, ear, tries))[1] for seed in range(len(STYLES))]
+        far.append([ear.distance(piece.score, piece.emotion, piece.kind) for piece in pieces])
+    assert np.mean(far[1]) < 0.96 * np.mean(far[0]), far
+    assert not np.array_equal(build(2, [], 0, 5, predictor, 2)["codes"], build(2, [], 0, 5)["codes"])
+
+
+def test_a_study_plays_every_phrase_another_way():
+    piece = Composer(STYLES[2], np.random.default_rng(4)).compose(np.full(16, .3), np.full(16, .6))
+    studies = [varied(piece, np.random.default_rng(seed)) for seed in range(40)]
+    for study in studies:
+        assert [(bar.metre, bar.bars_left) for bar in study.bars] == [(bar.metre, bar.bars_left) for bar in piece.bars] and study.frames == piece.frames
+        assert np.array_equal(s.encode(s.decode(s.encode(study))), s.encode(study))
+    first = [study.bars[0] for study in studies]
+    loud, fast = np.array([bar.dynamics for bar in first]), np.log([bar.tempo_bpm for bar in first])
+    assert np.std(loud) > 0.8 and np.std(fast) > 0.1 and abs(pearsonr(loud, fast)[0]) < 0.35, "what is loud is as often slow"
+    assert {bar.articulation for bar in first} == set(s.ARTICULATIONS) and len({bar.programs for bar in first}) > 20
+    assert np.mean([study.bars[0].dynamics == study.bars[4].dynamics for study in studies]) < 0.6, "each phrase goes its own way"
+
+
+def test_a_study_moves_the_mode_of_notes_and_chords_together():
+    way = Way(np.random.default_rng(0))
+    way.steps, way.octave, way.silent, way.is_thin = TO_MINOR, (0,) * 5, set(), False
+    names = lambda quality, root: way.chord(s.Chord(0, root, quality), 2)[1:]
+    assert names("maj", 2) == (2, "min") and names("maj", 7) == (7, "min") and names("min", 11) == (10, "min") and names("7", 9) == (9, "7")
+    assert [way.note(s.Note(s.LANE["lead"], 0, 4, pitch), 0, 4, 2).pitch for pitch in (62, 64, 66, 67, 69, 71, 73)] == [62, 64, 65, 67, 69, 70, 72]
 
 
 def test_numerals():
@@ -126,7 +190,7 @@ def test_a_real_score_is_performed_near_the_arousal_of_its_density():
         labels.append([piece.emotion[:, 1].mean() for piece in performed])
         assert all(piece.emotion[:, 0].min() >= 0 for piece in performed)
     assert max(labels[0]) < min(labels[1])
-    assert natural_arousal(0.05) < natural_arousal(0.2) < natural_arousal(0.8) and abs(natural_arousal(0.44)) < 0.05
+    assert natural_arousal(0.05) < natural_arousal(0.2) < natural_arousal(0.8) and abs(natural_arousal(0.36)) < 0.05
 
 
 def run(corpus_file, output, steps, *options):
@@ -273,7 +337,7 @@ def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(cap
     before, after = labels.within(kinds, drawn, told), labels.within(kinds, emotion, told)
     assert after[0] > before[0] + 0.1 and after[1] > before[1]
     low, high = np.percentile(emotion, (2, 98), axis=0)
-    assert (low < -0.85).all() and (high > 0.85).all(), "they reach as far as what is heard does"
+    assert (low < -0.8).all() and (high > 0.8).all(), "they reach as far as what is heard does"
     assert "valence" in capsys.readouterr().out
     means = lambda x: np.array([x[kinds == kind].mean(0) for kind in np.unique(kinds)])
     assert all(np.corrcoef(means(emotion)[:, d], means(told)[:, d])[0, 1] > np.corrcoef(means(drawn)[:, d], means(told)[:, d])[0, 1] for d in (0, 1)), "of styles too"

@@ -1,6 +1,7 @@
 """A score model chooses among tries by their notes; and what it knows of how notes are heard."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -186,4 +187,5 @@ def test_learning_leaves_pieces_out_and_takes_several_corpora(capsys):
     of_first = reach(corpora[0]["heard"])
     np.testing.assert_allclose((made.low, made.high), of_first, atol=0.1 * np.ptp(of_first))
     said = capsys.readouterr().out
-    assert r.min() > 0.7 and "56 pieces, 9" in said, said
+    rows = int(re.match(r"56 pieces, (\d+) stretches", said)[1])
+    assert r.min() > 0.7 and 500 < rows <= 1000, said

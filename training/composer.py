@@ -1,10 +1,12 @@
 """A rule-based composer: a style, a curve of valence and arousal per bar and a seed go in, a Score comes out.
 
-Cues follow Eerola, Friberg & Bresin 2013 (Frontiers in Psychology 4:487): arousal moves tempo, dynamics, density, articulation
-and how many layers play; valence moves mode, the share of major harmony, dissonance, register, and a little of the rest.
-Sections repeat with variation; layers enter and leave at bar lines; the last bars close with a cadence.
+Cues follow Eerola, Friberg & Bresin 2013 (Frontiers in Psychology 4:487) and what the Emotion Predictor hears of each (bench/composed.py):
+arousal moves tempo, dynamics, density, articulation and how many layers play; valence moves mode, the share of major harmony, dissonance,
+register, flow, and a little of the rest. Sections repeat with variation; layers and players enter and leave at bar lines; the last bars
+close with a cadence. Where somebody judges, each section is the best of several tries.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,12 +58,34 @@ def nearest(pitch_classes, target: float, low: int, high: int) -> int:
     return min(pitches, key=lambda p: (abs(p - target), p))
 
 
+STRETCH_BARS = 8  # a section of the form
+SAME_SECTION = 0.35  # a section that comes again is written anew where the emotion has moved farther
+CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation", "harmony", "kit", "lead", "comp")
+FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
+HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves
+# General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
+SINGING = {21, 40, 52, 53, 56, 60, 66, 68, 71, 72, 73, 80, 81, 110}
+FORCE = (46, 99, 88, 10, 8, 4, 24, 25, 26, 15, 0, 48, 49, 45, 52, 19, 40, 41, 21, 27, 90, 80, 81, 61, 62, 29, 30)
+
+
 @dataclass
 class Section:
     chords: list[list[tuple[int, str]]]  # per bar of the phrase: one or two (root, quality)
     motif: list[list[tuple[int, int, int]]]  # two bars of (position, duration, scale steps from the bar's anchor)
     valence: float
     arousal: float
+
+
+@dataclass
+class Draft:
+    """What is written so far."""
+
+    score: Score
+    sections: dict[str, Section]  # by their letter in the form
+
+    def copy(self) -> "Draft":
+        score = self.score
+        return Draft(Score(list(score.bars), score.tonic, list(score.notes), list(score.chords), score.drums), dict(self.sections))
 
 
 class Composer:
@@ -75,48 +99,86 @@ class Composer:
         self.programs = programs or (pick(style.lead), pick(style.second), pick(style.bass), pick(style.comp), pick(style.pad), style.kit)
         self.comp_names = [str(rng.choice(options)) for options in style.comp_patterns]
         self.bass_names = [str(rng.choice(options)) for options in style.bass_patterns]
-        self.tempo_bias, self.dynamics_bias, self.tier_bias, self.feel_bias = rng.normal(0, (0.05, 0.25, 0.12, 0.15))
+        self.tempo_bias, self.dynamics_bias, self.tier_bias, self.feel_bias, self.kit_bias = rng.normal(0, (0.05, 0.25, 0.12, 0.15, 0.25))
+        self.hands_over = programs is None and rng.random() < HANDS_OVER
+        self.strays = np.zeros((len(CUES), 2))
+
+    def stray(self) -> None:
+        """From here on every cue is a little off the curve in its own way, so that no two tries are alike."""
+        self.strays = self.rng.normal(0, FREEDOM, (len(CUES), 2))
+
+    def asked(self, cue: str, valence: float, arousal: float) -> tuple[float, float]:
+        """What one of CUES answers to."""
+        return tuple(np.clip(np.add((valence, arousal), self.strays[CUES.index(cue)]), -1, 1).tolist())
 
     # -- cues -------------------------------------------------------------------------------------------------------
 
     def tempo(self, valence: float, arousal: float) -> float:
+        valence, arousal = self.asked("tempo", valence, arousal)
         centre = self.style.tempo_centre_bpm ** 0.6 * 96 ** 0.4  # a style pulls the tempo, arousal rules it
         return float(np.clip(centre * 2 ** (0.62 * arousal + 0.05 * valence + self.tempo_bias), 44, 200))
+
+    def dynamics(self, valence: float, arousal: float) -> int:
+        valence, arousal = self.asked("dynamics", valence, arousal)
+        return int(np.clip(round(3.4 + 2.9 * arousal - 0.3 * valence + self.dynamics_bias), 0, 7))
+
+    def register(self, valence: float, arousal: float) -> float:
+        """Semitones by which an ensemble plays higher: light is high, force is low."""
+        valence, arousal = self.asked("register", valence, arousal)
+        return 11 * valence - 2 * arousal
 
     def tier(self, arousal: float) -> int:
         return int(np.clip(np.floor((arousal + self.tier_bias + 1) * 2), 0, 3))
 
     def flow(self, valence: float, arousal: float) -> float:
         """How busy the figures are, as the arousal of a neutral piece: light music flows, dark music stands or strikes."""
-        return 0.9 * arousal + 0.3 * valence
+        valence, arousal = self.asked("flow", valence, arousal)
+        return 0.7 * arousal + 0.5 * valence
 
     def bite(self, valence: float, arousal: float) -> float:
         """How often dark music grinds: the share of melody notes beside the scale, of chords with a foreign semitone."""
+        valence, arousal = self.asked("bite", valence, arousal)
         return float(np.clip(-0.75 * valence - 0.1, 0, 0.6) * (0.8 + 0.2 * arousal))
 
     def articulation(self, valence: float, arousal: float) -> str:
-        bounce = 0.85 * arousal + 0.1 * valence + self.feel_bias
-        if bounce > 0.55:
+        valence, arousal = self.asked("articulation", valence, arousal)
+        bounce = 0.8 * arousal + 0.1 * valence + self.feel_bias
+        if bounce > 0.5:
             return "staccato"
-        if bounce > 0.05:
+        if bounce > 0.0:
             return "detached"
         return "pedal" if self.style.pedal else "legato"
 
-    def layers(self, tier: int) -> str:
-        layers = self.style.layers[tier]
-        return layers if self.programs[5] >= 0 else layers.replace("k", "")  # nobody drums without a kit
+    def drummed(self, valence: float, arousal: float) -> bool:
+        """Whether there is a groove: what is sad or still goes without."""
+        valence, arousal = self.asked("kit", valence, arousal)
+        return self.programs[5] >= 0 and 0.3 * valence + 0.8 * arousal + self.kit_bias > 0.0
+
+    def players(self, valence: float, arousal: float) -> tuple[int, ...]:
+        """The programs. Where a piece hands over, the melody is with the voice that suits the valence, and the chords with the one that
+        suits the arousal."""
+        lead, second, bass, comp, *others = self.programs
+        if self.hands_over:
+            if (lead in SINGING) != (second in SINGING) and (lead in SINGING) != (self.asked("lead", valence, arousal)[0] > -0.05):
+                lead, second = second, lead
+            forces = sorted({*self.style.comp}, key=FORCE.index)
+            comp = forces[int(np.clip((self.asked("comp", valence, arousal)[1] + 1) / 2 * len(forces), 0, len(forces) - 1))]
+        return (lead, second, bass, comp, *others)
+
+    def layers(self, tier: int, drummed: bool) -> str:
+        return self.style.layers[tier].replace("k", "") + ("k" if drummed else "")
 
     # -- material ---------------------------------------------------------------------------------------------------
 
     def section(self, valence: float, arousal: float) -> Section:
-        rng = self.rng
+        rng, (v, a) = self.rng, self.asked("harmony", valence, arousal)
         chords = []
-        for numeral in choose(rng, PROGRESSIONS, valence - 0.2 * arousal).split():
+        for numeral in choose(rng, PROGRESSIONS, v - 0.2 * a).split():
             bar = []
             for name in numeral.split("-"):
                 root, quality = parse_chord(name)
                 if rng.random() < self.style.sevenths * (1.0 if arousal < 0.4 else 0.6):
-                    quality = coloured(root, quality, valence > 0)
+                    quality = coloured(root, quality, v > 0)
                 bar.append((root, quality))
             chords.append(bar)
         return Section(chords, [self.rhythm(self.flow(valence, arousal)) for _ in range(2)], valence, arousal)
@@ -139,6 +201,7 @@ class Composer:
     # -- a bar ------------------------------------------------------------------------------------------------------
 
     def scale(self, valence: float, arousal: float) -> tuple[int, ...]:
+        valence, arousal = self.asked("harmony", valence, arousal)
         return MAJOR_SCALE if valence > 0.08 else DARK_SCALE if valence < -0.6 and arousal > 0 else MINOR_SCALE
 
     def melody(self, at: int, motif, chord_at, scale, centre: float, bite: float, closing: bool) -> list[Note]:
@@ -174,28 +237,40 @@ class Composer:
                 voices.append(first + offset)
         return voices
 
-    def compose(self, valence: np.ndarray, arousal: np.ndarray) -> Score:
-        """valence, arousal [n_bars] -> Score in C, closed by a cadence."""
-        rng, style, frames, beat = self.rng, self.style, self.frames, self.beat
+    def compose(self, valence: np.ndarray, arousal: np.ndarray, judge: Callable[[Score], float] | None = None, tries: int = 1) -> Score:
+        """valence, arousal [n_bars] -> Score in C, closed by a cadence. judge: of the piece as far as it is written, the less the better; of
+        `tries` ways to go on with the next section the best one stays."""
         n_bars = len(valence)
-        score = Score([], tonic=0)
-        sections: dict[str, Section] = {}
-        form = "AABA" if n_bars >= 24 else "AB"
-        intro = int(rng.choice((0, 0, 2, 4))) if n_bars >= 16 else 0
-        drums, lead_rest = [], rng.random() < 0.5
-        for b in range(n_bars):
+        self.form = "AABA" if n_bars >= 24 else "AB"
+        self.intro = int(self.rng.choice((0, 0, 2, 4))) if n_bars >= 16 else 0
+        self.lead_rests = self.rng.random() < 0.5
+        draft = Draft(Score([], tonic=0), {})
+        for first in range(0, n_bars, STRETCH_BARS):
+            ways = []
+            for _ in range(tries if judge else 1):
+                self.stray()
+                ways.append(self.stretch(draft.copy(), range(first, min(first + STRETCH_BARS, n_bars)), valence, arousal))
+            draft = min(ways, key=lambda way: judge(way.score)) if len(ways) > 1 else ways[0]
+        return draft.score
+
+    def stretch(self, draft: "Draft", bars: range, valence: np.ndarray, arousal: np.ndarray) -> "Draft":
+        """The draft, its next bars written."""
+        rng, style, frames, beat, score = self.rng, self.style, self.frames, self.beat, draft.score
+        drums = [score.drums]
+        for b in bars:
             v, a = float(valence[b]), float(arousal[b])
-            left, phrase_bar = n_bars - b, b % 4
-            name = form[(b // 8) % len(form)]
-            section = sections.get(name)
-            if section is None or (phrase_bar == 0 and abs(section.valence - v) + abs(section.arousal - a) > 0.45):
-                section = sections[name] = self.section(v, a)
+            left, phrase_bar = len(valence) - b, b % 4
+            name = self.form[(b // STRETCH_BARS) % len(self.form)]
+            section = draft.sections.get(name)
+            if section is None or (phrase_bar == 0 and abs(section.valence - v) + abs(section.arousal - a) > SAME_SECTION):
+                section = draft.sections[name] = self.section(v, a)
             if phrase_bar == 0:
+                players = self.players(v, a)
                 ending = choose(rng, CADENCES, v).split()
-            tier, at = self.tier(a), b * frames
-            layers = self.layers(tier)
+            tier, at = self.tier(self.asked("tier", v, a)[1]), b * frames
+            layers = self.layers(tier, self.drummed(v, a))
             chords = section.chords[phrase_bar]
-            if left <= 2 and n_bars > 2:
+            if left <= 2 and len(valence) > 2:
                 chords = [parse_chord(x) for x in ending[2 - left].split("-")]
             changes = [(at, *chords[0])] + ([(at + frames // 2, *chords[1])] if len(chords) > 1 else [])
             score.chords += [Chord(f, r, q) for f, r, q in changes]
@@ -204,9 +279,9 @@ class Composer:
                 root, quality = [(r, q) for f, r, q in changes if f - at <= position][-1]
                 return [(root + i) % 12 for i in QUALITIES[quality]]
 
-            shift = 8 * v - 4 * a  # register: light is high, force is low
+            shift = self.register(v, a)
             final = left == 1
-            if not final and not (b < intro) and "l" in layers and not (lead_rest and phrase_bar == 3 and b % 8 == 7 and tier < 3):
+            if not final and not (b < self.intro) and "l" in layers and not (self.lead_rests and phrase_bar == 3 and b % 8 == 7 and tier < 3):
                 notes = self.melody(at, section.motif[phrase_bar % 2], chord_at, self.scale(v, a), style.lead_centre + shift, self.bite(v, a), phrase_bar == 3)
                 score.notes += notes
                 if "s" in layers and phrase_bar in (1, 2, 3):
@@ -222,11 +297,10 @@ class Composer:
                 before = [n.pitch for n in score.notes if n.lane == LANE["lead"]]
                 root, quality = chords[0]
                 score.notes.append(Note(LANE["lead"], at, frames, nearest([root, (root + QUALITIES[quality][1]) % 12], before[-1] if before else style.lead_centre, 40, 96)))
-            programs = tuple(p if letter in layers or letter == "l" else -1 for p, letter in zip(self.programs, "lsbcpk"))
-            dynamics = int(np.clip(round(3.4 + 2.9 * a - 0.5 * v + self.dynamics_bias), 0, 7))
-            score.bars.append(Bar(self.metre, self.tempo(v, a), dynamics, self.articulation(v, a), style.swing, programs, left))
+            programs = tuple(p if letter in layers or letter == "l" else -1 for p, letter in zip(players, "lsbcpk"))
+            score.bars.append(Bar(self.metre, self.tempo(v, a), self.dynamics(v, a), self.articulation(v, a), style.swing, programs, left))
         score.drums = np.concatenate(drums)
-        return score
+        return draft
 
     def accompany(self, score: Score, at: int, changes, layers: str, valence: float, arousal: float, shift: float, final: bool):
         """Comp, pad and bass of one bar; the last bar holds its chord."""

@@ -1,9 +1,10 @@
 """The training corpus: composed pieces and re-performed real scores go in, one file of codes with emotions and captions comes out.
 
-    python -m training.corpus -o runs/corpus.npz --pieces 4000 --scores runs/scores.npz
+    python -m training.corpus -o runs/corpus.npz --pieces 4500 --scores runs/scores.npz --predictor models/embedded --jobs 2
 
 The file (npz) holds codes uint8 [K,total], offsets [n+1] and window starts in frames, emotion float16 [total,2], per piece a
-JSON list of captions, a kind and whether a model has played it, and what the codec is; training.features adds what is heard, training.labels labels by it. Composed pieces carry the curve that made them; real
+JSON list of captions, a kind and whether a model has played it, and what the codec is; training.features adds what is heard, training.labels labels by it. Composed pieces carry the curve that made them, and with --predictor each
+section is the one of several tries that is read as nearest to it, so that what is heard moves within a piece as far as it can; real
 scores are performed anew (tempo, dynamics, articulation, ensemble) along a drawn arousal curve, with a valence that their mode
 allows.
 """
@@ -20,10 +21,15 @@ from tqdm import tqdm
 
 from lara_core.codec import score as codes_of
 from lara_core.codec.score import Score
+from lara_core.score_predictor import EVERY_FRAMES, ScorePredictor, in_reach, reach, windows
+from lara_core.workers import results_of
 
-from .composer import Composer
+from .composer import STRETCH_BARS, Composer
 from .styles import INSTRUMENT_WORDS, MOOD_WORDS, PLACES, STYLES
 from .windows import HEARD_EVERY_FRAMES
+
+JUDGED_BARS = 24  # a try is read after those before it
+SURVEYED = 24  # pieces of a style, from which it is told what it can be read like
 
 # What a real score is called, whoever plays it: "solo piano" and the like are left to pieces written for them.
 FAMILY_WORDS = {"chorale": ("chorale", "hymn", "four-part hymn", "baroque chorale", "old church hymn"),
@@ -36,8 +42,8 @@ FAMILY_WORDS = {"chorale": ("chorale", "hymn", "four-part hymn", "baroque choral
 
 
 def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1)) -> np.ndarray:
-    """Emotion per bar [n,2]: constant, ramp, steps at sections, an arc, or a walk; the two dimensions move independently."""
-    kind = rng.choice(("constant", "ramp", "steps", "arc", "walk"), p=(0.34, 0.2, 0.16, 0.18, 0.12))
+    """Emotion per bar [n,2]: constant, ramp, steps at sections, an arc over a few points, or a walk; the two dimensions move independently."""
+    kind = rng.choice(("constant", "ramp", "steps", "arc", "walk"), p=(0.2, 0.12, 0.1, 0.48, 0.1))
     point = lambda: rng.uniform(low, high)
     x = np.arange(n_bars) / max(n_bars - 1, 1)
     if kind == "constant":
@@ -48,8 +54,9 @@ def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1))
     elif kind == "steps":
         curve = np.array([point() for _ in range(n_bars // 8 + 1)])[np.arange(n_bars) // 8]
     elif kind == "arc":
-        knots = np.array([point() for _ in range(3)])
-        curve = np.stack([np.interp(x, (0, rng.uniform(0.3, 0.75), 1), knots[:, d]) for d in range(2)], 1)
+        moments = np.sort([0, 1, *rng.uniform(0.1, 0.9, int(rng.integers(1, 5)))])
+        knots = np.array([point() for _ in moments])
+        curve = np.stack([np.interp(x, moments, knots[:, d]) for d in range(2)], 1)
     else:
         curve = point() + np.cumsum(rng.normal(0, 0.12, (n_bars, 2)), 0)
     return np.clip(curve, low, high)
@@ -58,14 +65,16 @@ def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1))
 def captions(rng: np.random.Generator, words: Sequence[str], programs: tuple[int, ...], emotion: np.ndarray) -> list[str]:
     """Four wordings as a person would type them; words: for the style. A mood word is used only where the whole piece stays near it."""
     names = [INSTRUMENT_WORDS[p] for p in programs if p in INSTRUMENT_WORDS]
-    lead, other = names[0], names[-1 if len(names) < 4 else 3]
     word = lambda: str(rng.choice(words))
-    forms = [word(), word(), f"{lead} and {other}" if lead != other else f"{lead} {word()}", f"{word()} with {lead}", f"{lead} over {other}",
-             f"{word()} {rng.choice(PLACES)}", f"{lead}, {word()}", ", ".join(dict.fromkeys(names[:3]))]
+    forms = [word(), word(), f"{word()} {rng.choice(PLACES)}", f"{word()} {rng.choice(PLACES)}"]
+    if names:
+        lead, other = names[0], names[-1 if len(names) < 4 else 3]
+        forms += [f"{lead} and {other}" if lead != other else f"{lead} {word()}", f"{word()} with {lead}", f"{lead} over {other}",
+                  f"{lead}, {word()}", ", ".join(dict.fromkeys(names[:3]))]
     centre, spread = emotion.mean(0), np.abs(emotion - emotion.mean(0)).max()
     moods = [w for words, v, a in MOOD_WORDS for w in words if np.hypot(v - centre[0], a - centre[1]) < 0.42]
     if spread < 0.3 and moods:
-        forms += [f"{rng.choice(moods)} {word()}", f"{rng.choice(moods)} {lead}"]
+        forms += [f"{rng.choice(moods)} {word()}", f"{rng.choice(moods)} {names[0] if names else word()}"]
     return [str(c) for c in rng.permutation(forms)[:4]]
 
 
@@ -76,22 +85,54 @@ class Example(NamedTuple):
     kind: str  # style, or family of real scores
 
 
-def composed(seed: int) -> Example:
+class Ear(NamedTuple):
+    """What judges the composer's tries: a model's score predictor, and of each style what it reads for requests of -1 and 1."""
+
+    predictor: ScorePredictor
+    ends: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def distance(self, piece: Score, emotion: np.ndarray, style: str) -> float:
+        """How far the last section of a piece lies from its emotion [n,2], after the sections before it."""
+        n, frames = len(piece.bars), piece.bars[0].frames
+        first = max(0, n - JUDGED_BARS)
+        seen, wanted = windows(codes_of.encode(piece)[:, first * frames:], np.repeat(emotion[first:n], frames, axis=0).astype(np.float32))
+        new = slice(-(STRETCH_BARS * frames // EVERY_FRAMES), None)
+        return float(np.linalg.norm(in_reach(self.predictor(seen[new]), *self.ends[style]) - wanted[new], axis=1).mean())
+
+
+def ear_of(predictor: ScorePredictor) -> Ear:
+    """The judge by which the requests of a style span half what that style can play, and half what all of them can, as in training/labels.py."""
+    read = {}
+    for number, style in enumerate(STYLES):
+        rng = np.random.default_rng(number)
+        curves = [draw_curve(rng, 16) for _ in range(SURVEYED)]
+        pieces = [Composer(style, rng).compose(curve[:, 0], curve[:, 1]) for curve in curves]
+        read[style.name] = np.concatenate([predictor(windows(codes_of.encode(piece), np.zeros((piece.frames, 2)))[0]) for piece in pieces])
+    middle, half = (np.array([f(*reach(own)) for own in (np.concatenate(list(read.values())), *read.values())]) / 2 for f in (np.add, lambda low, high: high - low))
+    between = 2 / (1 / half[0] + 1 / half[1:])  # the mean of two measures is a measure
+    centre = between * (middle[0] / half[0] + middle[1:] / half[1:]) / 2
+    return Ear(predictor, {name: (c - h, c + h) for name, c, h in zip(read, centre, between)})
+
+
+def composed(job: tuple[int, Ear | None, int]) -> tuple[int, Example]:
+    """A seed, who judges and how many tries each section has -> the seed and a piece."""
+    seed, ear, tries = job
     rng = np.random.default_rng(seed)
     style = STYLES[seed % len(STYLES)]
     composer = Composer(style, rng)
-    emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 20, 24, 32, 40))))
-    score = composer.compose(emotion[:, 0], emotion[:, 1])
-    return Example(score, emotion, captions(rng, style.words, composer.programs, emotion), style.name)
+    emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 24, 32, 40))))
+    score = composer.compose(emotion[:, 0], emotion[:, 1], ear and (lambda draft: ear.distance(draft, emotion, style.name)), tries)
+    named = () if composer.hands_over else composer.programs
+    return seed, Example(score, emotion, captions(rng, style.words, named, emotion), style.name)
 
 
 def natural_arousal(onsets_per_frame: float) -> float:
     """The arousal at which the composer would write this many onsets a frame of its own tempo.
 
-    Composed pieces have about 2 ** (1.5 + 1.75 a) onsets a second and 96 * 2 ** (0.62 a) quarter notes a minute: a dense score
+    Composed pieces have about 2 ** (1.2 + 1.55 a) onsets a second and 96 * 2 ** (0.62 a) quarter notes a minute: a dense score
     cannot be calm, nor a chorale furious, whatever its tempo.
     """
-    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.5) / (1.75 - 0.62)
+    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.2) / (1.55 - 0.62)
 
 
 def reperformed(codes: np.ndarray, meta: dict, seed: int) -> Example:
@@ -125,8 +166,13 @@ def in_key(score: Score, tonic: int) -> Score:
                    chords=[c if c.root < 0 else c._replace(root=(c.root + by) % 12) for c in score.chords])
 
 
-def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int) -> dict[str, np.ndarray]:
-    pieces = [composed(seed * 1_000_003 + i) for i in tqdm(range(n_pieces), desc="composing", unit="piece")]
+def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int, predictor: ScorePredictor | None = None, tries: int = 1,
+          jobs: int = 1) -> dict[str, np.ndarray]:
+    """predictor: chooses among so many tries for each section of what is composed."""
+    ear = ear_of(predictor) if predictor is not None and n_pieces else None
+    todo = [(seed * 1_000_003 + i, ear, tries) for i in range(n_pieces)]
+    made = dict(tqdm(results_of(composed, todo, jobs), total=n_pieces, desc="composing", unit="piece"))
+    pieces = [made[seed] for seed, *_ in todo]  # whatever order they came in
     for path in score_files:
         with np.load(path) as data:
             codes, offsets, metas = data["codes"], data["offsets"], json.loads(str(data["meta"]))
@@ -185,11 +231,17 @@ def main():
     parser.add_argument("--scores", type=Path, nargs="*", default=[], help="files made by training.scores")
     parser.add_argument("--add", type=Path, nargs="*", default=[], help="corpus files whose pieces are added")
     parser.add_argument("--repeats", type=int, default=2, help="performances of each real score")
+    parser.add_argument("--predictor", type=Path, metavar="MODEL", help="a model's folder with a score predictor, which chooses among --tries of each section that is composed")
+    parser.add_argument("--tries", type=int, default=6)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    predictor = None if args.predictor is None else ScorePredictor.beside(args.predictor)
+    if args.predictor is not None and predictor is None:
+        parser.error(f"{args.predictor} has no score predictor; see training.score_predictor")
     parts = [np.load(path) for path in args.add]
     if args.pieces or args.scores:
-        parts.append(build(args.pieces, args.scores, args.repeats, args.seed))
+        parts.append(build(args.pieces, args.scores, args.repeats, args.seed, predictor, args.tries, args.jobs))
     if not parts:
         parser.error("nothing to put into the corpus: give --pieces, --scores or --add.")
     corpus = joined(parts)

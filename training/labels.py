@@ -16,6 +16,7 @@ model does not come to please one ear alone. `emotion` in the file is replaced; 
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,16 @@ def within(kinds: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[float]:
     return correlations(centred(kinds, a), centred(kinds, b))
 
 
-def heard_rows(corpus: dict, most_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of the stretches that were heard: cues [M,C], the drawn emotion [M,2], the heard one [M,2], and the piece [M] of each."""
+def skipped_rows(corpora: Sequence[dict], most_rows: int) -> int:
+    """From every how manieth row of what was heard in some corpora it is learnt."""
+    rows = sum(end - start for corpus in corpora for _, start, end in heard_in(corpus)) // HEARD_EVERY_FRAMES
+    return max(SKIPPED_ROWS, -(-rows // most_rows))
+
+
+def heard_rows(corpus: dict, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of every step-th stretch that was heard: cues [M,C], the drawn emotion [M,2], the heard one [M,2], and the piece [M] of each."""
     inputs, drawn, targets, pieces = [], [], [], []
-    excerpts = heard_in(corpus)
-    step = max(SKIPPED_ROWS, -(-sum(end - start for _, start, end in excerpts) // (HEARD_EVERY_FRAMES * most_rows)))
-    for i, start, end in tqdm(excerpts, desc="learning", unit="piece"):
+    for i, start, end in tqdm(heard_in(corpus), desc="learning", unit="piece"):
         seen, meant = windows(corpus["codes"][:, start:end], corpus["emotion"][start:end].astype(np.float32))
         heard = corpus["heard"][start // HEARD_EVERY_FRAMES:end // HEARD_EVERY_FRAMES]
         music = np.flatnonzero(~np.isnan(heard).any(1))[::step]
@@ -95,7 +100,7 @@ def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray) -> np.
 def learn(corpus: dict, kinds: np.ndarray) -> tuple[ScorePredictor, np.ndarray]:
     """Notes -> heard emotion, from the stretches that were heard, and how many times further [2] what is heard spreads within a style than
     what is predicted of pieces it has not learnt from; prints r over those."""
-    inputs, drawn, targets, pieces = heard_rows(corpus, MOST_ROWS)
+    inputs, drawn, targets, pieces = heard_rows(corpus, skipped_rows([corpus], MOST_ROWS))
     guessed, of = left_out(inputs, targets, pieces), kinds[pieces]
     for what, value in (("notes", guessed), ("drawn curve", drawn)):
         r = within(of, value, targets)

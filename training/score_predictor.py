@@ -1,9 +1,9 @@
 """What a model's scores are heard like, from their notes: learnt from a corpus that was rendered and heard, and put beside the model.
 
-    python -m training.score_predictor runs/rehearsed.npz runs/composed.npz -o models/embedded
+    python -m training.score_predictor runs/rehearsed.npz runs/studies.npz -o models/embedded
 
 The model then chooses among its tries by it (lara_core/tries.py). The first corpus is what the model itself has played (training.rehearsal):
-what it reaches is learnt from that alone, how notes are heard from all. r with what was heard is printed, over
+what it reaches is learnt from that alone, how notes are heard from all, best from training.studies too. r with what was heard is printed, over
 pieces that were left out of the learning.
 """
 
@@ -15,15 +15,15 @@ import numpy as np
 
 from lara_core.score_predictor import ScorePredictor
 
-from .labels import MOST_ROWS, correlations, heard_rows, left_out
+from .labels import MOST_ROWS, correlations, heard_rows, left_out, skipped_rows
 
 
 def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePredictor, np.ndarray]:
     """Of corpus files that were heard, the model's own first -> the predictor, and its r [2] (valence, arousal) over pieces that it has not
     learnt from."""
-    inputs, targets, pieces = [], [], []
+    inputs, targets, pieces, step = [], [], [], skipped_rows(corpora, most_rows)
     for corpus in corpora:
-        seen, _, heard, own = heard_rows(corpus, most_rows // len(corpora))
+        seen, _, heard, own = heard_rows(corpus, step)
         pieces.append(own + 1 + max((p.max() for p in pieces), default=-1))
         inputs.append(seen)
         targets.append(heard)

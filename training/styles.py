@@ -39,7 +39,7 @@ STYLES = (
           (("block",), ("halves", "sparse"), ("pulse", "arp8"), ("ostinato", "tremolo")), (("whole",), ("whole", "half"), ("half",), ("pulse8",)),
           "none", ("lp", "lpb", "lpbs", "lpbsc"), ("4/4", "4/4", "3/4")),
     Style("orchestra", ("orchestra", "cinematic orchestra", "film score", "symphonic music", "epic orchestra with percussion", "trailer music"),
-          (40, 68, 60, 73, 56), (60, 71, 41), (43, 42), (48, 45, 46), (48, 49, 61), 48,
+          (40, 68, 60, 73, 56), (60, 71, 41), (43, 42), (48, 45, 46, 61), (48, 49, 61), 48,
           (("block", "sparse"), ("arp8", "halves"), ("pulse", "arp8"), ("ostinato", "tremolo")), (("whole", "pedal"), ("whole",), ("half",), ("pulse8",)),
           "orchestral", ("lp", "lpb", "lpbsc", "lpbsck"), ("4/4", "4/4", "3/4", "6/8")),
     Style("ambient", ("ambient", "ambient pads", "drone and texture", "atmospheric synth", "space ambient", "dreamy soundscape"),

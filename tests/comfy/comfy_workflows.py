@@ -50,7 +50,7 @@ WORKFLOWS: dict[str, list[Node]] = {
         Node("LARATextPrompt", (40, 60), (320, 220), {"instruments": "cinematic orchestra", "character": "film score", "text": "with a solo piano"}),
         Node("LARAEmotionCurve", (40, 330), (560, 380),
              {"curve": curve("normalized", "smooth", (0, 0.45, -0.45), (0.3, 0.3, -0.3), (0.6, -0.5, 0.6), (0.75, -0.45, 0.75), (0.88, 0.45, 0), (1, 0.65, -0.4))}),
-        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 3, "emotion_strength": 4.0},
+        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 5, "emotion_strength": 4.0},
              {"prompt": (0, 0), "emotion": (1, 0)}),
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
         Node("PreviewAny", (1080, 620), (860, 420), {}, {"source": (3, 2)}),
@@ -75,7 +75,7 @@ WORKFLOWS: dict[str, list[Node]] = {
              "the node on the right makes new music that takes the same course.", (40, 300), (340, 240))],
     "Emotion drives a video": [
         Node("LARAEmotionPreset", (40, 60), (320, 90), {"preset": "sunrise"}),
-        Node("LARAGenerateMusic", (40, 200), (400, 560), {"prompt": "ambient synth pads", "seconds": 10.0, "seed": 11, "emotion_strength": 3.0}, {"emotion": (0, 0)}),
+        Node("LARAGenerateMusic", (40, 200), (400, 560), {"prompt": "ambient synth pads", "seconds": 10.0, "seed": 2, "emotion_strength": 3.0}, {"emotion": (0, 0)}),
         Node("LARAEmotionToFloats", (480, 60), (300, 260), {"frames": 120, "fps": 12.0}, {"emotion": (0, 0)}),
         Node("EmptyImage", (480, 370), (300, 160), {"width": 320, "height": 180, "color": 0x203A63}, {}, "unpleasant"),
         Node("EmptyImage", (480, 580), (300, 160), {"width": 320, "height": 180, "color": 0xF2A541}, {}, "pleasant"),

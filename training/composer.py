@@ -104,8 +104,9 @@ class Composer:
         self.strays = np.zeros((len(CUES), 2))
 
     def stray(self) -> None:
-        """From here on every cue is a little off the curve in its own way, so that no two tries are alike."""
+        """From here on every cue but the tempo is a little off the curve in its own way, so that no two tries are alike."""
         self.strays = self.rng.normal(0, FREEDOM, (len(CUES), 2))
+        self.strays[CUES.index("tempo")] = 0  # that would jump
 
     def asked(self, cue: str, valence: float, arousal: float) -> tuple[float, float]:
         """What one of CUES answers to."""

@@ -26,16 +26,21 @@ from training.styles import STYLES
 EXTREME, CUE_BARS = 0.9, 10
 
 
+def judged(piece: score.Score, codec: ScoreCodec) -> np.ndarray:
+    """The predictor's (valence, arousal) [2] of a piece; NaN where it hears no music."""
+    return Lara.score(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)).track.point
+
+
 def heard(style, valence: float, arousal: float, seconds: float, seed: int, codec: ScoreCodec) -> np.ndarray:
     """One composed piece of about `seconds` -> the predictor's (valence, arousal) [2]; NaN where it hears no music."""
     composer = Composer(style, np.random.default_rng(seed))
     n_bars = max(4, round(seconds / (score.METRES[composer.metre][0] * 15 / composer.tempo(valence, arousal))))
     piece = composer.compose(np.full(n_bars, valence), np.full(n_bars, arousal))
-    return Lara.score(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)).track.point
+    return judged(piece, codec)
 
 
 class OneCue(Composer):
-    """Whose cues all stand at 0 but one, or none."""
+    """Whose cues all stand at 0 but the one that is driven."""
 
     driven, at = "", (0.0, 0.0)
 
@@ -50,7 +55,7 @@ def swing(style, cue: str, dimension: int, seed: int, codec: ScoreCodec) -> np.n
         composer = OneCue(style, np.random.default_rng(seed))
         composer.driven, composer.at = cue, (value, 0.0) if dimension == 0 else (0.0, value)
         piece = composer.compose(np.zeros(CUE_BARS), np.zeros(CUE_BARS))
-        ends.append(Lara.score(Audio(codec.decode(score.encode(piece)), codec.sample_rate_hz)).track.point)
+        ends.append(judged(piece, codec))
     return ends[1] - ends[0]
 
 

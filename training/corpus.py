@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from lara_core.codec import score as codes_of
 from lara_core.codec.score import Score
-from lara_core.score_predictor import EVERY_FRAMES, ScorePredictor, in_reach, reach, windows
+from lara_core.score_predictor import EVERY_FRAMES, ScorePredictor, reach, windows
 from lara_core.workers import results_of
 
 from .composer import STRETCH_BARS, Composer
+from .labels import in_measure, predictor_given
 from .styles import INSTRUMENT_WORDS, MOOD_WORDS, PLACES, STYLES
 from .windows import HEARD_EVERY_FRAMES
 
@@ -86,9 +87,10 @@ class Example(NamedTuple):
 
 
 class Ear(NamedTuple):
-    """What judges the composer's tries: a model's score predictor, and of each style what it reads for requests of -1 and 1."""
+    """What judges the composer's tries: a model's score predictor, and what it reads for requests of -1 and 1, of all styles and of each."""
 
     predictor: ScorePredictor
+    whole: tuple[np.ndarray, np.ndarray]
     ends: dict[str, tuple[np.ndarray, np.ndarray]]
 
     def distance(self, piece: Score, emotion: np.ndarray, style: str) -> float:
@@ -97,21 +99,18 @@ class Ear(NamedTuple):
         first = max(0, n - JUDGED_BARS)
         seen, wanted = windows(codes_of.encode(piece)[:, first * frames:], np.repeat(emotion[first:n], frames, axis=0).astype(np.float32))
         new = slice(-(STRETCH_BARS * frames // EVERY_FRAMES), None)
-        return float(np.linalg.norm(in_reach(self.predictor(seen[new]), *self.ends[style]) - wanted[new], axis=1).mean())
+        return float(np.linalg.norm(in_measure(self.predictor(seen[new]), self.whole, self.ends[style]) - wanted[new], axis=1).mean())
 
 
 def ear_of(predictor: ScorePredictor) -> Ear:
-    """The judge by which the requests of a style span half what that style can play, and half what all of them can, as in training/labels.py."""
+    """A judge whose measure is that of the labels (training/labels.py)."""
     read = {}
     for number, style in enumerate(STYLES):
         rng = np.random.default_rng(number)
         curves = [draw_curve(rng, 16) for _ in range(SURVEYED)]
         pieces = [Composer(style, rng).compose(curve[:, 0], curve[:, 1]) for curve in curves]
         read[style.name] = np.concatenate([predictor(windows(codes_of.encode(piece), np.zeros((piece.frames, 2)))[0]) for piece in pieces])
-    middle, half = (np.array([f(*reach(own)) for own in (np.concatenate(list(read.values())), *read.values())]) / 2 for f in (np.add, lambda low, high: high - low))
-    between = 2 / (1 / half[0] + 1 / half[1:])  # the mean of two measures is a measure
-    centre = between * (middle[0] / half[0] + middle[1:] / half[1:]) / 2
-    return Ear(predictor, {name: (c - h, c + h) for name, c, h in zip(read, centre, between)})
+    return Ear(predictor, reach(np.concatenate(list(read.values()))), {name: reach(own) for name, own in read.items()})
 
 
 def composed(job: tuple[int, Ear | None, int]) -> tuple[int, Example]:
@@ -236,9 +235,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    predictor = None if args.predictor is None else ScorePredictor.beside(args.predictor)
-    if args.predictor is not None and predictor is None:
-        parser.error(f"{args.predictor} has no score predictor; see training.score_predictor")
+    predictor = predictor_given(parser, args.predictor)
     parts = [np.load(path) for path in args.add]
     if args.pieces or args.scores:
         parts.append(build(args.pieces, args.scores, args.repeats, args.seed, predictor, args.tries, args.jobs))

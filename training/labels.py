@@ -123,6 +123,19 @@ def meaning_of_notes(corpus: dict) -> ScorePredictor:
     return ScorePredictor.learnt(inputs, drawn)
 
 
+def in_measure(heard: np.ndarray, whole: tuple[np.ndarray, np.ndarray], own: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """What is heard [N,2] in the measure of requests: partly between the ends of all styles, partly between those of its own."""
+    return (1 - OWN_SHARE) * in_reach(heard, *whole) + OWN_SHARE * in_reach(heard, *own)
+
+
+def predictor_given(parser: argparse.ArgumentParser, folder: Path | None) -> ScorePredictor | None:
+    """Of an option --predictor; a folder without one ends the program in one sentence."""
+    predictor = None if folder is None else ScorePredictor.beside(folder)
+    if folder is not None and predictor is None:
+        parser.error(f"{folder} has no score predictor; see training.score_predictor")
+    return predictor
+
+
 def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | None = None) -> np.ndarray:
     """The emotion [total,2] of every frame: the drawn curve, or of what a model has played what its notes mean, moved by `share` towards
     what would be heard. predictor: of what was not heard; without one it is learnt. ValueError where there is none and nothing was heard."""
@@ -148,9 +161,9 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
         for rows in own:
             heard[rows] = heard[rows].mean(0) + wider * (heard[rows] - heard[rows].mean(0))
         heard = np.where(np.isnan(known), heard, known)
-    measured = (1 - OWN_SHARE) * in_reach(heard, *reach(heard))
+    measured, whole = np.empty_like(heard), reach(heard)
     for rows in own:
-        measured[rows] += OWN_SHARE * in_reach(heard[rows], *reach(heard[rows]))
+        measured[rows] = in_measure(heard[rows], whole, reach(heard[rows]))
     label = drawn + share * np.repeat(measured - smooth, HEARD_EVERY_FRAMES, 0)
     return np.clip(label, -1, 1).astype(np.float16)
 
@@ -163,9 +176,7 @@ def main():
     parser.add_argument("--share", type=float, default=HEARD_SHARE, help="of what is heard in the label, 0 to 1")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
-    predictor = None if args.predictor is None else ScorePredictor.beside(args.predictor)
-    if args.predictor is not None and predictor is None:
-        parser.error(f"{args.predictor} has no score predictor; see training.score_predictor")
+    predictor = predictor_given(parser, args.predictor)
     with np.load(args.corpus) as data:
         corpus = dict(data)
     corpus["emotion"] = relabel(corpus, args.jobs, args.share, predictor)

@@ -10,7 +10,6 @@ corpus under a digest of its codes, so a run that was stopped goes on, and a cor
 import argparse
 import functools
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from lara_core.pipeline import Lara
 from lara_core.workers import results_of
 
 from .audio import interpolated
-from .windows import HEARD_EVERY_FRAMES
+from .windows import HEARD_EVERY_FRAMES, write_arrays
 
 
 def excerpt(codes: np.ndarray, n_bars: int) -> tuple[int, int]:
@@ -66,9 +65,7 @@ def hear_into(job: tuple[Path, np.ndarray, str]) -> None:
     """Hear one excerpt: where it is kept, its codes [K,F], the listener's name."""
     path, codes, listener_name = job
     features, heard = hear(codes, listener_name)
-    temporary = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(temporary, features=features.astype(np.float16), heard=heard.astype(np.float32))
-    os.replace(temporary, path)
+    write_arrays(path, {"features": features.astype(np.float16), "heard": heard.astype(np.float32)})
 
 
 def add_features(path: Path, n_pieces: int, n_bars: int = 8, listener_name: str = "musicnn", jobs: int = 1, folder: Path | None = None) -> None:
@@ -94,9 +91,7 @@ def add_features(path: Path, n_pieces: int, n_bars: int = 8, listener_name: str 
         with np.load(file) as data:
             features = np.full((rows, data["features"].shape[1]), np.nan, np.float16) if features is None else features
             features[own], heard[own] = data["features"], data["heard"]
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **corpus | {"features": features, "heard": heard})
-    os.replace(temporary, path)
+    write_arrays(path, corpus | {"features": features, "heard": heard})
 
 
 def main():

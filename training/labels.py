@@ -15,7 +15,6 @@ model does not come to please one ear alone. `emotion` in the file is replaced; 
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from lara_core.score import pearson
 from lara_core.score_predictor import ScorePredictor, in_reach, reach, windows
 from lara_core.workers import results_of
 
-from .windows import HEARD_EVERY_FRAMES
+from .windows import HEARD_EVERY_FRAMES, write_arrays
 
 SKIPPED_ROWS = 2  # it is learnt from every second row, for neighbours hear nearly the same,
 MOST_ROWS = 100_000  # or from fewer
@@ -180,9 +179,7 @@ def main():
     with np.load(args.corpus) as data:
         corpus = dict(data)
     corpus["emotion"] = relabel(corpus, args.jobs, args.share, predictor)
-    temporary = args.output.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **corpus)
-    os.replace(temporary, args.output)
+    write_arrays(args.output, corpus)
 
 
 if __name__ == "__main__":

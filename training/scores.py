@@ -10,7 +10,6 @@ codes hold 100) and losses for each piece. `load(path)` reads it back. None of t
 import argparse
 import json
 import logging
-import os
 import re
 import zipfile
 from collections import Counter
@@ -24,6 +23,8 @@ from lara_core.codec.harmony import estimate_key
 from lara_core.codec.parts import Part, last_bass_pitch, measured_from_parts, pitch_class_weights
 from lara_core.codec.score import encode
 from lara_core.codec.timeline import PartNote
+
+from .windows import write_arrays
 
 log = logging.getLogger(__name__)
 MAX_BARS = 96
@@ -68,13 +69,9 @@ QUARTET_PROGRAMS = (40, 40, 41, 42)
 
 
 def save(path: str | Path, codes: list[np.ndarray], meta: list[dict]):
-    """Write pieces [K,F] and their descriptions atomically."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write pieces [K,F] and their descriptions."""
     offsets = np.cumsum([0] + [c.shape[1] for c in codes]).astype(np.int64)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
-    np.savez_compressed(partial, codes=np.concatenate(codes, axis=1), offsets=offsets, meta=json.dumps(meta))
-    os.replace(partial, path)
+    write_arrays(Path(path), {"codes": np.concatenate(codes, axis=1), "offsets": offsets, "meta": np.array(json.dumps(meta))})
 
 
 def load(path: str | Path) -> tuple[list[np.ndarray], list[dict]]:

@@ -22,6 +22,7 @@ from lara_core.codec.score import ARTICULATIONS, METRES, ROLE_OF_LANE, ROLES, Ba
 from . import patterns
 from .corpus import Played, packed
 from .styles import STYLES
+from .windows import write_arrays
 
 PHRASE_BARS = 4
 TO_MINOR, TO_MAJOR = {4: -1, 9: -1, 11: -1}, {3: 1, 8: 1, 10: 1}  # semitones by which degrees above the tonic move
@@ -108,8 +109,7 @@ def main():
             span = slice(offsets[i], offsets[i + 1])
             piece = varied(codes_of.decode(codes[:, span]), rng)
             played.append(Played(codes_of.encode(piece), emotion[span], captions[i], kinds[i]))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.output, **packed(played, rehearsed=True))
+    write_arrays(args.output, packed(played, rehearsed=True))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Both draw their windows from a generator that is passed in, so the order of the data depends on its seed alone.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lara_core.affect import nearest_emotion
+from lara_core.affect import nearest_emotion, write_atomic
 from lara_core.score_predictor import EVERY_FRAMES
 from lara_core.text import TextEncoder
 from lara_core.weights import read_json
@@ -22,6 +23,14 @@ HEARD_EVERY_FRAMES = EVERY_FRAMES  # a corpus of scores keeps one row of listene
 PLACES, MOST_OFTEN = 10, 6  # rows and columns of the plane that are to come as often
 MOVES, MOVING_FRAMES = 0.6, 192  # so far, within so many frames: 12 bars of 4/4
 SCORE_LARA_FRAMES = 16  # alignment is judged on means over this many frames: of scores, two bars
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An npz file, whole or not at all, and its folder where there is none."""
+    whole = io.BytesIO()
+    np.savez_compressed(whole, **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, whole.getvalue())
 
 
 class _Windows:

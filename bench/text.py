@@ -20,7 +20,7 @@ from lara_core.affect import Curve
 from lara_core.benchmark import machine
 from lara_core.benchmark.plan import piece_seed
 from lara_core.codec import Request
-from lara_core.codec.score import ROLE_OF_LANE, Score
+from lara_core.codec.score import Score, sounding
 from lara_core.pipeline import EMBEDDED, Lara
 from lara_core.score import DIMENSIONS, bootstrap
 
@@ -44,13 +44,8 @@ class Made(NamedTuple):
 
 def ensemble(piece: Score) -> np.ndarray:
     """How long each program sounds [129], drums (in strokes) last, in frames; longer than the piece where many notes sound at once."""
-    lengths, starts = np.zeros(129), piece.bar_starts()
-    for note in piece.notes:
-        program = piece.bars[int(np.searchsorted(starts, note.start, side="right")) - 1].programs[ROLE_OF_LANE[note.lane]]
-        if program >= 0:
-            lengths[program] += note.duration
-    lengths[128] = np.count_nonzero(piece.drums)
-    return lengths
+    lengths = sounding(piece)
+    return np.append(lengths[:-1].sum(0), lengths[-1].sum())
 
 
 def make(lara: Lara, text: str, point: tuple[float, float], seconds: float, seed: int, listen: bool) -> Made:

@@ -14,10 +14,10 @@ from lara_core.pipeline import find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
 from training.composer import FORCE, Composer, parse_chord
-from training.corpus import build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, reperformed
+from training.corpus import build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
 from training.muon import Muon, orthogonalised
 from training.studies import TO_MINOR, Way, varied
-from training.styles import STYLES
+from training.styles import INSTRUMENT_WORDS, STYLES
 from training.windows import MOVING_FRAMES, Corpus
 
 
@@ -130,6 +130,19 @@ def test_mood_words_agree_with_the_label():
     rng = np.random.default_rng(1)
     words = {w for _ in range(60) for c in captions(rng, STYLES[0].words, (0, 0, 0), np.full((8, 2), (-0.6, -0.6))) for w in c.split()}
     assert words & {"sad", "melancholic", "lonely", "mournful"} and not words & {"happy", "joyful", "angry", "triumphant"}
+
+
+def test_captions_name_who_is_heard_and_nobody_else():
+    lead, second, bass, comp = (s.LANE[name] for name in ("lead", "second", "bass", "comp1"))
+    cello = [s.Bar(programs=(42, 73, 43, 0, -1, -1))] * 12
+    piece = s.Score(cello + [s.Bar(programs=(40, 73, 43, 0, -1, -1))] * 4, drums=np.full(256, 1, np.uint8))
+    piece.notes = [s.Note(lead, 0, 192, 48), s.Note(lead, 192, 64, 76), s.Note(second, 100, 16, 80), s.Note(comp, 0, 250, 60)]
+    assert players(piece) == [42, 40, 0], "the lead changes hands, a flute has one bar, the bass rests"
+    rng = np.random.default_rng(1)
+    said = {c for _ in range(40) for c in captions(rng, ("song",), players(piece), np.zeros((8, 2)))}
+    assert {"cello over violin", "cello over piano", "cello, song"} < said
+    assert not any(name in c for name in ("flute", "contrabass") for c in said)
+    assert captions(rng, ("song",), [42], np.zeros((8, 2))), "one player alone"
 
 
 def test_orthogonalised_matrices_are_nearly_orthogonal():
@@ -367,9 +380,11 @@ def test_a_model_rehearses_what_it_was_asked_for():
     from training import rehearsal
     style = rehearsal.STYLES[17 % len(rehearsal.STYLES)]
     seed, played = rehearsal.rehearsed(("models/embedded", 1, 17))
-    assert seed == 17 and len(played.captions) == 1  # nothing stands there that was not asked for
+    assert seed == 17 and len(played.captions) == 4
     assert played.codes.shape[0] == s.K and played.emotion.shape == (played.codes.shape[1], 2) and played.kind == style.name
-    assert played.captions[0].strip()
+    heard = {word for program in players(s.decode(played.codes)) if (word := INSTRUMENT_WORDS.get(program))}
+    named = {word for c in played.captions for word in INSTRUMENT_WORDS.values() if word in c} - {word for w in style.words for word in INSTRUMENT_WORDS.values() if word in w}
+    assert all(any(word in own for own in heard) for word in named), "whoever was asked for, the captions name who plays"
     assert np.array_equal(rehearsal.rehearsed(("models/embedded", 1, 17))[1].codes, played.codes)
     corpus = joined([packed([played], rehearsed=True), build(1, [], 1, 3)])
     assert len(corpus["offsets"]) == 3 and corpus["rehearsed"].tolist() == [True, False] and len(s.decode(corpus["codes"][:, :corpus["offsets"][1]]).bars) >= 5

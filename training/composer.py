@@ -62,6 +62,7 @@ STRETCH_BARS = 8  # a section of the form
 SAME_SECTION = 0.35  # a section that comes again is written anew where the emotion has moved farther
 CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation", "harmony", "kit", "lead", "comp")
 FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
+BREATHES = 0.5  # of bars that end a phrase, in which the chords move less
 HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves
 # General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
 SINGING = {21, 40, 52, 53, 56, 60, 66, 68, 71, 72, 73, 80, 81, 110}
@@ -137,9 +138,9 @@ class Composer:
         return 0.7 * arousal + 0.5 * valence
 
     def bite(self, valence: float, arousal: float) -> float:
-        """How often dark music grinds: the share of melody notes beside the scale, of chords with a foreign semitone."""
+        """How often dark music grinds: the share of melody notes that lean on the next from a semitone away, of chords with a foreign semitone."""
         valence, arousal = self.asked("bite", valence, arousal)
-        return float(np.clip(-0.75 * valence - 0.1, 0, 0.6) * (0.8 + 0.2 * arousal))
+        return float(np.clip(-0.35 * valence - 0.12, 0, 0.2) * (0.8 + 0.2 * arousal))
 
     def articulation(self, valence: float, arousal: float) -> str:
         valence, arousal = self.asked("articulation", valence, arousal)
@@ -207,7 +208,7 @@ class Composer:
 
     def melody(self, at: int, motif, chord_at, scale, centre: float, bite: float, closing: bool) -> list[Note]:
         """Play a motif from an anchor near the chord: strong notes on chord tones, the others by step in the scale; some
-        are a semitone off and lead into the next."""
+        lean on the next from a semitone away."""
         notes, low, high = [], int(centre) - 14, int(centre) + 14
         anchor = nearest([(c) % 12 for c in chord_at(0)], centre, low, high)
         ladder = [p for p in range(low - 12, high + 13) if p % 12 in scale]
@@ -217,9 +218,10 @@ class Composer:
             pitch = ladder[int(np.clip(index, 0, len(ladder) - 1))]
             if position % self.beat == 0 or duration >= self.beat:
                 pitch = nearest(tones, pitch, low - 5, high + 5)
-            if self.rng.random() < bite:
-                pitch += int(self.rng.choice((-1, 1)))
             notes.append(Note(LANE["lead"], at + position, duration, int(np.clip(pitch, 36, 100))))
+        for i, note in enumerate(notes[1:]):
+            if self.rng.random() < bite:
+                notes[i] = notes[i]._replace(pitch=note.pitch + int(self.rng.choice((-1, 1))))
         if closing and notes:  # the phrase comes to rest
             first = notes[0]
             notes = [first, Note(LANE["lead"], at + self.frames // 2, self.frames // 2, nearest(chord_at(self.frames // 2), first.pitch, low - 5, high + 5))]
@@ -289,7 +291,7 @@ class Composer:
                     for note in notes:
                         if note.duration >= 2:
                             score.notes.append(Note(LANE["second"], note.start, note.duration, nearest(chord_at(note.start - at), note.pitch - 5, 30, 100)))
-            self.accompany(score, at, changes, layers, v, a, shift, final)
+            self.accompany(score, at, changes, layers, v, a, shift, final, phrase_bar == 3 and rng.random() < BREATHES)
             drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
                          if "k" in layers and not final else np.zeros(frames, np.uint8))
             if final and "k" in layers:
@@ -303,11 +305,13 @@ class Composer:
         score.drums = np.concatenate(drums)
         return draft
 
-    def accompany(self, score: Score, at: int, changes, layers: str, valence: float, arousal: float, shift: float, final: bool):
-        """Comp, pad and bass of one bar; the last bar holds its chord."""
+    def accompany(self, score: Score, at: int, changes, layers: str, valence: float, arousal: float, shift: float, final: bool,
+                  breathes: bool):
+        """Comp, pad and bass of one bar; the last bar holds its chord, and one that breathes moves as calmer music does."""
         frames, beat = self.frames, self.beat
         comp_centre = 62 + int(round(shift / 2)) if self.style.lead_centre < 80 else 70
-        comp = patterns.comp("block" if final else self.comp_names[self.tier(self.flow(valence, arousal))], frames, beat) if "c" in layers else []
+        busy = max(self.tier(self.flow(valence, arousal)) - breathes, 0)
+        comp = patterns.comp("block" if final else self.comp_names[busy], frames, beat) if "c" in layers else []
         bass = patterns.bass("whole" if final else self.bass_names[self.tier(arousal)], frames, beat) if "b" in layers else []
         spans = [(start, (changes[i + 1][0] if i + 1 < len(changes) else at + frames), root, quality)
                  for i, (start, root, quality) in enumerate(changes)]

@@ -27,9 +27,10 @@ from lara_core.workers import results_of
 from .composer import STRETCH_BARS, Composer
 from .labels import in_measure, predictor_given
 from .styles import INSTRUMENT_WORDS, MOOD_WORDS, PLACES, STYLES
-from .windows import HEARD_EVERY_FRAMES
+from .windows import HEARD_EVERY_FRAMES, write_arrays
 
 JUDGED_BARS = 24  # a try is read after those before it
+PLAYS = 1 / 8  # of a piece that someone sounds in who is named in its captions
 SURVEYED = 24  # pieces of a style, from which it is told what it can be read like
 
 # What a real score is called, whoever plays it: "solo piano" and the like are left to pieces written for them.
@@ -63,15 +64,22 @@ def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1))
     return np.clip(curve, low, high)
 
 
-def captions(rng: np.random.Generator, words: Sequence[str], programs: tuple[int, ...], emotion: np.ndarray) -> list[str]:
-    """Four wordings as a person would type them; words: for the style. A mood word is used only where the whole piece stays near it."""
-    names = [INSTRUMENT_WORDS[p] for p in programs if p in INSTRUMENT_WORDS]
+def players(piece: Score) -> list[int]:
+    """The programs of who is heard in a piece for some while, the melody first; drums aside."""
+    lengths = codes_of.sounding(piece)[:-1]
+    return list(dict.fromkeys(int(p) for own in lengths for p in np.argsort(-own, kind="stable") if own[p] >= PLAYS * piece.frames))
+
+
+def captions(rng: np.random.Generator, words: Sequence[str], programs: Sequence[int], emotion: np.ndarray) -> list[str]:
+    """Four wordings as a person would type them; words: for the style; programs: of who is heard, the melody first. A mood word is used
+    only where the whole piece stays near it."""
+    names = list(dict.fromkeys(INSTRUMENT_WORDS[p] for p in programs if p in INSTRUMENT_WORDS))
     word = lambda: str(rng.choice(words))
     forms = [word(), word(), f"{word()} {rng.choice(PLACES)}", f"{word()} {rng.choice(PLACES)}"]
     if names:
-        lead, other = names[0], names[-1 if len(names) < 4 else 3]
-        forms += [f"{lead} and {other}" if lead != other else f"{lead} {word()}", f"{word()} with {lead}", f"{lead} over {other}",
-                  f"{lead}, {word()}", ", ".join(dict.fromkeys(names[:3]))]
+        lead, *others = names[0], *rng.permutation(names[1:])
+        forms += [f"{word()} with {lead}", f"{lead}, {word()}", ", ".join([lead, *others[:2]])]
+        forms += [f"{lead} and {others[0]}", f"{lead} over {others[0]}"] if others else [f"{lead} {word()}"]
     centre, spread = emotion.mean(0), np.abs(emotion - emotion.mean(0)).max()
     moods = [w for words, v, a in MOOD_WORDS for w in words if np.hypot(v - centre[0], a - centre[1]) < 0.42]
     if spread < 0.3 and moods:
@@ -121,8 +129,7 @@ def composed(job: tuple[int, Ear | None, int]) -> tuple[int, Example]:
     composer = Composer(style, rng)
     emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 24, 32, 40))))
     score = composer.compose(emotion[:, 0], emotion[:, 1], ear and (lambda draft: ear.distance(draft, emotion, style.name)), tries)
-    named = () if composer.hands_over else composer.programs
-    return seed, Example(score, emotion, captions(rng, style.words, named, emotion), style.name)
+    return seed, Example(score, emotion, captions(rng, style.words, players(score), emotion), style.name)
 
 
 def natural_arousal(onsets_per_frame: float) -> float:
@@ -153,7 +160,7 @@ def reperformed(codes: np.ndarray, meta: dict, seed: int) -> Example:
     score.notes = [n._replace(pitch=int(np.clip(n.pitch + shift, 0, 127))) for n in score.notes]
     score.chords = [c if c.root < 0 else c._replace(root=(c.root + shift) % 12) for c in score.chords]
     score.tonic = (score.tonic + shift) % 12
-    words = captions(rng, FAMILY_WORDS[meta["family"]], tuple(p for p in programs if p >= 0), emotion)
+    words = captions(rng, FAMILY_WORDS[meta["family"]], players(score), emotion)
     return Example(score, emotion, words, meta["family"])
 
 
@@ -242,8 +249,7 @@ def main():
     if not parts:
         parser.error("nothing to put into the corpus: give --pieces, --scores or --add.")
     corpus = joined(parts)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.output, **corpus)
+    write_arrays(args.output, corpus)
     hours = corpus["codes"].shape[1] / 8 / 3600
     print(f"{len(corpus['offsets']) - 1} pieces, {corpus['codes'].shape[1]:,} frames (about {hours:.1f} hours) -> {args.output}")
 

@@ -2,14 +2,13 @@
 
     python -m training.rehearsal models/embedded -o runs/rehearsed.npz --pieces 1000 --jobs 2
 
-Prompts and curves are drawn as for composed pieces. Once they are heard (training.features) and labelled by what was heard
+Prompts and curves are drawn as for composed pieces; the captions name who then plays. Once they are heard (training.features) and labelled by what was heard
 (training.labels), a model that trains on them beside the corpus learns what its own music sounds like, wherever that is not what was
 asked of it: hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495).
 """
 
 import argparse
 import functools
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,9 @@ from lara_core.pipeline import Lara
 from lara_core.workers import results_of
 
 from .composer import Composer
-from .corpus import Played, captions, draw_curve, packed
+from .corpus import Played, captions, draw_curve, packed, players
 from .styles import STYLES
+from .windows import write_arrays
 
 SECONDS = (14.0, 75.0)
 KNOTS = 9  # of a drawn curve
@@ -36,17 +36,19 @@ def player(folder: str) -> Lara:
 
 
 def rehearsed(job: tuple[str, int, int]) -> tuple[int, Played]:
-    """A model's folder, how many tries a segment has, and a seed -> the seed and one piece, labelled and captioned with what it was asked for."""
+    """A model's folder, how many tries a segment has, and a seed -> the seed and one piece, labelled with what it was asked for
+    and captioned with who plays."""
     folder, candidates, seed = job
     lara, rng = player(folder), np.random.default_rng(seed)
     style = STYLES[seed % len(STYLES)]
     points, composer = draw_curve(rng, KNOTS), Composer(style, rng)
-    prompt = captions(rng, style.words, tuple(p for p in composer.programs if p >= 0), points)[0]
+    prompt = captions(rng, style.words, [p for p in composer.programs[:-1] if p >= 0], points)[0]
     curve = Curve(tuple((t, v, a) for t, (v, a) in zip(np.linspace(0, 1, KNOTS).tolist(), points.tolist())), "normalized")
     request = Request(float(rng.uniform(*SECONDS)), metre=composer.metre, tonic=int(rng.integers(12)), seed=seed)
-    segments = lara.stream(prompt, curve, request, candidates=candidates).write()
-    codes = np.concatenate([s.codes for s in segments], 1).astype(np.uint8)
-    return seed, Played(codes, np.concatenate([s.emotion for s in segments]), [prompt], style.name)
+    take = lara.stream(prompt, curve, request, candidates=candidates)
+    segments = take.write()
+    codes, emotion = np.concatenate([s.codes for s in segments], 1).astype(np.uint8), np.concatenate([s.emotion for s in segments])
+    return seed, Played(codes, emotion, captions(rng, style.words, players(take.session.piece), points), style.name)
 
 
 def main():
@@ -62,10 +64,7 @@ def main():
         parser.error(f"{args.model} makes sound and no scores; give the folder of a score model.")
     todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i) for i in range(args.pieces)]
     played = dict(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.output.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **packed([played[seed] for seed in sorted(played)], rehearsed=True))  # whatever order they came in
-    os.replace(temporary, args.output)
+    write_arrays(args.output, packed([played[seed] for seed in sorted(played)], rehearsed=True))  # whatever order they came in
 
 
 if __name__ == "__main__":

@@ -221,6 +221,18 @@ def is_silent(codes: np.ndarray) -> bool:
     return not (codes[PITCH_LANES.start:PITCH_LANES.stop] >= FIRST_PITCH).any() and not codes[LANE["drums"]].any()
 
 
+def sounding(piece: Score) -> np.ndarray:
+    """How long each role plays each General MIDI program [6,128], in frames, more than the piece has where a role has several voices; of the
+    kit, in strokes."""
+    lengths, starts = np.zeros((len(ROLES), 128)), piece.bar_starts()
+    for frame, role, length in [(note.start, ROLE_OF_LANE[note.lane], note.duration) for note in piece.notes] + \
+                               [(int(frame), ROLES.index("kit"), 1) for frame in np.flatnonzero(piece.drums)]:
+        program = piece.bars[int(np.searchsorted(starts, frame, side="right")) - 1].programs[role]
+        if program >= 0:
+            lengths[role, program] += length
+    return lengths
+
+
 def rests_on_tonic(piece: Score) -> bool:
     """Whether the lowest note of the bass in the last bar is the tonic; of all notes where the bass is silent."""
     last = piece.bar_starts()[-1]

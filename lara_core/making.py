@@ -154,10 +154,11 @@ def generate(args: argparse.Namespace) -> None:
 
     sampling, prompt = asked_sampling(args, earlier), check_prompt(prompt)
     kept = [unpack_codes(segment["codes"]) for segment in earlier.segments[:args.from_segment or 0]] if earlier else []
+    begin = None if earlier is None or earlier.begin is None else unpack_codes(earlier.begin)
     model = find_model(args.model or (earlier.model["name"] if earlier else EMBEDDED))
     lara = Lara.load(model, device_of(args.device), args.soundfont, dtype=getattr(torch, args.precision))
     if earlier is not None:
-        _check_same(lara, earlier, kept)
+        _check_same(lara, earlier, kept if begin is None else [*kept, begin])
 
     scores = []
     requests, seeds = zip(*(seeds_of_take(number, args, request, earlier) for number in range(len(outputs))))
@@ -165,13 +166,13 @@ def generate(args: argparse.Namespace) -> None:
     if len(outputs) > 1 and lara.has_steady_segments and not candidates:
         with progress(requests[0].seconds, f"{len(outputs)} takes") as show:
             started = time.perf_counter()
-            together = lara.takes(prompt, curve, requests, sampling, kept, seeds, show)
+            together = lara.takes(prompt, curve, requests, sampling, kept, seeds, show, begin=begin)
             sampling_seconds = (time.perf_counter() - started) / len(outputs)
     for number, (wav, own_request) in enumerate(zip(outputs, requests)):
         with progress(own_request.seconds, wav.name) as show:
             started = time.perf_counter()
             take = together[number] if together else lara.stream(prompt, curve, own_request, sampling, kept, seeds[number], show,
-                                                                 candidates=candidates)
+                                                                 begin=begin, candidates=candidates)
             scores.append((wav.name, write_take(take, wav, scored=not args.no_score)))
             took = time.perf_counter() - started + sampling_seconds
         heard = scores[-1][1]
@@ -183,9 +184,9 @@ def generate(args: argparse.Namespace) -> None:
 
 def _check_same(lara, earlier: Piece, kept) -> None:
     """Refuse kept codes that the model cannot read; warn where the rest will differ from the earlier piece."""
-    for index, codes in enumerate(kept):
+    for codes in kept:
         if codes.shape[0] != lara.codec.n_codebooks or codes.max() >= lara.codec.codebook_size:
-            raise ValueError(f"segment {index} of the earlier piece has {codes.shape[0]} codebooks and codes up to {codes.max()}; the "
+            raise ValueError(f"the earlier piece has {codes.shape[0]} codebooks and codes up to {codes.max()}; the "
                              f"model {lara.name} has {lara.codec.n_codebooks} and codes below {lara.codec.codebook_size}: choose "
                              "the model that made it")
     if earlier.model["digest"] != lara.digest:

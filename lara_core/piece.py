@@ -17,7 +17,8 @@ MAX_SEED = 2 ** 63 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """What an earlier piece's JSON says. segments: start_seconds, seed and packed codes of each, as take.Take records them."""
+    """What an earlier piece's JSON says. segments: start_seconds, seed and packed codes of each, as take.Take records them; begin: packed
+    codes that it was given to begin with."""
 
     prompt: str
     curve: "Curve | None"
@@ -28,6 +29,7 @@ class Piece:
     segments: list[dict]
     bar_lines: dict | None = None
     candidates: int = 0
+    begin: dict | None = None
 
     @property
     def beats_at(self) -> Callable | None:
@@ -66,11 +68,13 @@ class Piece:
                 if not bar_lines["beats"] or len(bar_lines["beats"]) != len(bar_lines["seconds"]):
                     raise ValueError("the bar_lines have no beat for each second")
             model = {name: str(record["model"][name]) for name in ("name", "digest")}
+            begin = record.get("begin")
             candidates = (record.get("control") or {}).get("candidates", 0)
             if type(candidates) is not int or not 0 <= candidates <= MAX_CANDIDATES:
                 raise ValueError(f"the candidates {candidates!r:.60} are not a whole number from 0 to {MAX_CANDIDATES}")
             return cls(str(record["prompt"]), None if curve is None else Curve.from_json(curve), Request(**request),
-                       dict(record["sampling"]), model, None if font is None else dict(font), segments, bar_lines, candidates)
+                       dict(record["sampling"]), model, None if font is None else dict(font), segments, bar_lines, candidates,
+                       None if begin is None else dict(begin))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or incomplete ({type(error).__name__}: {error}); give the .json file as it was "
                              "written with the piece") from error

@@ -23,6 +23,7 @@ from .tries import BestRead, WordsAndTakes
 
 MAX_TOGETHER = 8  # takes in one pass: each has its own cache of keys and values
 BEGINNINGS = 4  # that are tried in place of a silent one
+CLOSING_BARS = 2  # of a score
 MAX_WAITING = 2  # segments that are sampled and not yet sound: memory stays constant
 
 
@@ -145,6 +146,8 @@ class Take:
             if codes.shape == plan.forced.shape:  # else the session says what is wrong; what is given goes before what was
                 codes = np.where(plan.forced < 0, codes, plan.forced)
             return codes, {}
+        if not (plan.forced < 0).any():
+            return plan.forced, {}
         return None if self.memo is None else self.memo.codes.get(self._key(ask))
 
     def _key(self, ask: Ask) -> bytes:
@@ -171,7 +174,8 @@ class Take:
         if plan is None or self.begin is None or frames >= self.begin.shape[1]:
             return plan
         given, forced = self.begin[:, frames:frames + plan.frames], plan.forced.copy()
-        forced[:, :given.shape[1]] = given
+        free = forced[:, :given.shape[1]]
+        forced[:, :given.shape[1]] = np.where(free < 0, given, free)  # bars count down to another end
         return replace(plan, forced=forced)
 
     def _emotion(self, plan) -> np.ndarray:
@@ -213,20 +217,22 @@ class Take:
         performer = getattr(self.session, "performer", None)
         return performer.beats if performer is not None else None if self.request.tempo is None else self.request.beats_at
 
-    def continued(self, seconds: float, curve: Curve | None, seed: int) -> tuple[Request, Curve | None, list[np.ndarray], dict[int, int]]:
-        """What makes a piece that begins as this finished one and goes on for `seconds` more: its Request, Curve, kept codes and
-        seeds. All segments but the last are kept, for that one ends the piece; bars keep their tempo. curve: of what is added;
-        None goes on as the piece ended."""
+    def continued(self, seconds: float, curve: Curve | None, seed: int) -> tuple[Request, Curve | None, np.ndarray]:
+        """What makes a piece that begins as this finished one and goes on for `seconds` more: its Request, Curve and the codes [K,F] it
+        begins with. Bars keep their tempo, but those that close the piece are not kept. curve: of what is added; None goes on as the
+        piece ended."""
         performer = getattr(self.session, "performer", None)
-        tempo = self.request.tempo
-        if performer is not None and tempo is None:
-            tempo = tuple((start / 4, bar.tempo_bpm) for start, bar in zip(performer.starts_frames, performer.bars))
+        tempo, begin = self.request.tempo, np.concatenate([unpack_codes(segment["codes"]) for segment in self.segments], axis=1)
+        if performer is not None:
+            kept = max(len(performer.bars) - CLOSING_BARS, 1)
+            begin = begin[:, :performer.starts_frames[kept]]
+            if tempo is None:
+                tempo = tuple((start / 4, bar.tempo_bpm) for start, bar in zip(performer.starts_frames, performer.bars[:kept]))
         request = replace(self.request, seconds=self.request.seconds + seconds, tempo=tempo, seed=seed,
                           tonic=getattr(self.session, "tonic", self.request.tonic))
-        kept = [unpack_codes(segment["codes"]) for segment in self.segments[:-1]]
         if curve is not None or self.curve is not None:
             curve = joined(self.curve, self.request.seconds, self.beats_at, curve, seconds, None if request.tempo is None else request.beats_at)
-        return request, curve, kept, {index: segment["seed"] for index, segment in enumerate(self.segments[:-1])}
+        return request, curve, begin
 
     def record(self) -> dict:
         """Everything needed to make the piece again, as JSON values; codes of every segment are in it."""
@@ -235,6 +241,7 @@ class Take:
                 "soundfont": None if font is None else {"name": font.name, "digest": font.digest},
                 "prompt": self.prompt, "curve": None if self.curve is None else json.loads(self.curve.to_json()),
                 "control": self._control_record(), "request": asdict(self.request), "sampling": asdict(self.sampling),
+                "begin": None if self.begin is None else pack_codes(self.begin),
                 "segments": self.segments}
 
     @property

@@ -117,14 +117,15 @@ def picture(sound: "Audio", curve: Curve | None, score: "Score", title: str, **o
     return torch.from_numpy(np.asarray(image, np.float32) / 255)[None]
 
 
-def measured_for_page(scores: Sequence["Score"]) -> dict:
-    """What the timeline draws behind its curve after a run, one for each sound; stretches that are not music are left out."""
+def measured_for_page(scores: Sequence["Score"], offset_seconds: float = 0.0) -> dict:
+    """What the timeline draws behind its curve after a run, one for each sound; stretches that are not music are left out, and what was
+    before the curve begins."""
     tracks = []
     for score in scores:
-        music = score.track.music >= 0.5
-        values = score.track.values[music].round(3)
-        tracks.append({"times": score.track.times_seconds[music].round(3).tolist(), "valence": values[:, 0].tolist(),
-                       "arousal": values[:, 1].tolist(), "seconds": round(score.seconds, 3)})
+        shown = (score.track.music >= 0.5) & (score.track.times_seconds >= offset_seconds)
+        values = score.track.values[shown].round(3)
+        tracks.append({"times": (score.track.times_seconds[shown] - offset_seconds).round(3).tolist(), "valence": values[:, 0].tolist(),
+                       "arousal": values[:, 1].tolist(), "seconds": round(score.seconds - offset_seconds, 3), "offset": round(offset_seconds, 3)})
     return {"lara_measured": tracks}
 
 

@@ -85,17 +85,24 @@ class GenerateMusic(io.ComfyNode):
         if draft and lara.decoder.config.emotion:
             candidates = 1
         if isinstance(continue_from, tuple):
-            request, emotion, kept, seeds = continue_from[0].take.continued(seconds, emotion, seed)
-            before = {"kept": kept, "seeds": seeds}
+            check_made_by(lara, continue_from[0].take)
+            request, emotion, before["begin"] = continue_from[0].take.continued(seconds, emotion, seed)
         elif continue_from is not None:
             sound = sounds_of(continue_from)[0]
             request, emotion, before["begin"] = cancellable(lambda: lara.after(sound, emotion, request))
+        offset_seconds = request.seconds - seconds
         requests = [dataclasses.replace(request, seed=seed + n) for n in range(takes)]
         if takes > 1 and lara.has_steady_segments and not candidates:
-            return result(cls, made_together(model, prompt, emotion, requests, sampling, **before), measure=not draft)
+            return result(cls, made_together(model, prompt, emotion, requests, sampling, **before), not draft, offset_seconds)
         progress = Progress(takes)
         piece = tuple(made(model, progress, n, prompt, emotion, own, sampling, candidates=candidates, **before) for n, own in enumerate(requests))
-        return result(cls, piece, measure=not draft)
+        return result(cls, piece, not draft, offset_seconds)
+
+
+def check_made_by(lara, take) -> None:
+    """Raise ValueError where a piece is to go on with another model than the one that made it."""
+    if take.lara.digest != lara.digest:
+        raise ValueError(f"This piece was made by {take.lara.name}, not by {lara.name}; connect the Load LARA Model that made it to the input model.")
 
 
 def made(model, progress: Progress, part: int, *arguments, **options) -> Made:
@@ -116,22 +123,22 @@ def made(model, progress: Progress, part: int, *arguments, **options) -> Made:
     return Made(take, tuple(segments))
 
 
-def made_together(model, prompt, emotion, requests, sampling, seeds=None, **before) -> tuple[Made, ...]:
-    """Takes that are sampled together, each with its segments; arguments as Lara.takes has them, seeds those of every take."""
+def made_together(model, prompt, emotion, requests, sampling, **before) -> tuple[Made, ...]:
+    """Takes that are sampled together, each with its segments; arguments as Lara.takes has them."""
     lara, show = model.ready(), Progress(1).of_part(0)
     with one_thread(), models.memory_errors():
-        takes = lara.takes(prompt, emotion, requests, sampling, seeds=[seeds or {}] * len(requests), memo=model.memo, on_progress=show, **before)
+        takes = lara.takes(prompt, emotion, requests, sampling, memo=model.memo, on_progress=show, **before)
         return tuple(Made(take, tuple(take)) for take in takes)
 
 
-def result(cls, piece: tuple[Made, ...], measure: bool = True) -> io.NodeOutput:
-    """AUDIO and LARA_PIECE, with the player, and what was measured for the timeline."""
+def result(cls, piece: tuple[Made, ...], measure: bool = True, offset_seconds: float = 0.0) -> io.NodeOutput:
+    """AUDIO and LARA_PIECE, with the player, and what was measured for the timeline, whose curve begins so far within the piece."""
     sounds = [made.sound for made in piece]
     audio = audio_of(sounds)
     shown = ui.PreviewAudio(audio, cls=cls).as_dict()
     if measure:
         scores = [cancellable(lambda: made.score) for made in piece]
-        shown |= measured_for_page([score for score in scores if score is not None])
+        shown |= measured_for_page([score for score in scores if score is not None], offset_seconds)
     return io.NodeOutput(audio, piece, ui=shown)
 
 
@@ -155,13 +162,14 @@ class RegenerateSegment(io.ComfyNode):
     def execute(cls, piece, from_second, seed, take, model=None, emotion=None, **_):
         if take > len(piece):
             raise ValueError(f"take is {take}; this piece has {len(piece)}: choose 1 to {len(piece)}.")
-        earlier = piece[take - 1].take
+        earlier, model = piece[take - 1].take, model or models.load()
+        check_made_by(model.ready(), earlier)
         starts = [segment["start_seconds"] for segment in earlier.segments]
         if not 0 <= from_second < earlier.request.seconds:
             raise ValueError(f"from_second is {from_second:g}; choose a moment before the end of the piece at {earlier.request.seconds:g} s.")
         first = max(index for index, start in enumerate(starts) if start <= from_second + 1e-6)
         kept = [segment.codes for segment in piece[take - 1].segments[:first]]
         seeds = {index: segment["seed"] for index, segment in enumerate(earlier.segments)} | {first: seed}
-        again = made(model or models.load(), Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
-                     earlier.sampling, kept=kept, seeds=seeds, candidates=earlier.candidates)
+        again = made(model, Progress(1), 0, earlier.prompt, emotion or earlier.curve, earlier.request,
+                     earlier.sampling, kept=kept, seeds=seeds, begin=earlier.begin, candidates=earlier.candidates)
         return result(cls, (again,))

@@ -12,7 +12,7 @@ from lara_core.codec import Request
 from lara_core.codec.score import LANE, is_silent
 from lara_core.pipeline import Lara, find_model, fingerprint
 from lara_core.sampling import Sampling, generate
-from lara_core.take import BEGINNINGS, SegmentMemo, pack_codes, segment_seed, unpack_codes
+from lara_core.take import BEGINNINGS, CLOSING_BARS, SegmentMemo, pack_codes, segment_seed, unpack_codes
 
 MOVING = Curve(((0, -0.8, -0.9), (1, 0.8, 0.9)), unit="normalized")
 
@@ -114,23 +114,28 @@ def test_what_was_sampled_before_is_not_sampled_again(lara, monkeypatch):
     assert len(small.codes) == 2
 
 
-@pytest.mark.parametrize("tempo", [None, 110, ((0, 90), (8, 120))])
-def test_a_continued_piece_begins_as_it_was_and_goes_on(lara, tempo):
-    take = lara.stream("solo piano", MOVING, Request(12.0, tempo, "3/4", seed=5))
-    first = list(take)
-    calm = Curve.constant(0.2, -0.9)
-    request, curve, kept, seeds = take.continued(9.0, calm, seed=8)
-    longer = lara.stream("solo piano", curve, request, kept=kept, seeds=seeds)
-    segments = list(longer)
-    kept_samples = sum(segment.samples.shape[1] for segment in first[:-1])
+@pytest.mark.parametrize("seconds, tempo, metre", [(12.0, None, "3/4"), (12.0, 110, "3/4"), (12.0, ((0, 90), (8, 120)), "3/4"), (5.0, None, "4/4"),
+                                                  (8.0, None, "4/4"), (10.0, None, "4/4"), (16.0, None, "4/4"), (24.0, None, "6/8")])
+def test_a_continued_piece_begins_as_it_was_and_goes_on(lara, seconds, tempo, metre):
+    take = lara.stream("solo piano", MOVING, Request(seconds, tempo, metre, seed=5), candidates=1)
+    first, calm = list(take), Curve.constant(0.2, -0.9)
+    request, curve, begin = take.continued(9.0, calm, seed=8)
+    longer = lara.stream("solo piano", curve, request, begin=begin, candidates=1)
+    segments, n_bars = list(longer), max(len(take.session.performer.bars) - CLOSING_BARS, 1)
+    assert begin.shape[1] == take.session.performer.starts_frames[n_bars] > 0
     one, other = (np.concatenate([segment.samples for segment in part], axis=1) for part in (first, segments))
-    assert other.shape[1] == round(21.0 * 44100) and kept_samples > 0
-    settled = kept_samples - 4410  # notes that are held into the next segment end otherwise
-    assert np.abs(one[:, :settled] - other[:, :settled]).max() < 1e-3
+    assert other.shape[1] == round((seconds + 9.0) * 44100)
+    settled = int(take.session.performer.starts_seconds[n_bars - 1] * 44100)  # notes that are held out of the last bar that is kept end otherwise
+    assert np.abs(one - other[:, :one.shape[1]])[:, :settled].max(initial=0) < 1e-3
     assert longer.session.piece.tonic == take.session.piece.tonic
-    assert [segment["seed"] for segment in longer.segments[:len(kept)]] == [segment["seed"] for segment in take.segments[:-1]]
-    assert np.allclose(curve.at(np.array([3.0, 11.0]), 21.0), MOVING.at(np.array([3.0, 11.0]), 12.0), atol=0.02)
-    assert np.allclose(curve.at(np.array([12.5, 21.0]), 21.0), [[0.2, -0.9]] * 2)
+    bars, before = longer.session.performer.bars, take.session.performer.bars
+    assert [bar.tempo_bpm for bar in bars[:n_bars]] == pytest.approx([bar.tempo_bpm for bar in before[:n_bars]], rel=1e-6)
+    if tempo is None:
+        assert {round(bar.tempo_bpm, 3) for bar in bars[n_bars:]} == {round(before[n_bars - 1].tempo_bpm, 3)}, "not that of the bars that closed it"
+    assert np.allclose(curve.at(np.array([seconds / 4, seconds - 1]), seconds + 9), MOVING.at(np.array([seconds / 4, seconds - 1]), seconds), atol=0.02)
+    assert np.allclose(curve.at(np.array([seconds + 0.5, seconds + 9]), seconds + 9), [[0.2, -0.9]] * 2)
+    again = lara.stream("solo piano", curve, request, begin=unpack_codes(longer.record()["begin"]), candidates=1)
+    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(segments, again.write(), strict=True)), "the record makes it again"
 
 
 def test_a_missing_emotion_holds_when_a_piece_goes_on(lara):

@@ -34,7 +34,7 @@ export class Timeline extends ValueElement {
 
   /**
    * {seconds, tempo, beatsPerBar, measured, recorded}: null where not known; `measured` is a list of {times, valence, arousal,
-   * seconds}, `recorded` what a DAW has sent: {curve, in beats, text, tempo, recording}.
+   * seconds, offset}, `recorded` what a DAW has sent: {curve, in beats, text, tempo, recording}.
    */
   set context(given) {
     if (Object.keys(given).every((key) => given[key] === this.given[key])) return;
@@ -48,8 +48,8 @@ export class Timeline extends ValueElement {
     const step = () => {
       const going = this.sound === audio && this.isConnected && audio.isConnected && !audio.paused;
       const whole = this.given.seconds ?? audio.duration, { unit, secondsPerUnit } = this.axis;
-      const perUnit = unit === "normalized" ? whole : secondsPerUnit;
-      this.lanes.drawPlayhead(going && perUnit ? audio.currentTime / perUnit : null);
+      const perUnit = unit === "normalized" ? whole : secondsPerUnit, seconds = audio.currentTime - (this.given.measured[0]?.offset ?? 0);
+      this.lanes.drawPlayhead(going && perUnit && seconds >= 0 ? seconds / perUnit : null); // a piece that was there before is passed over
       if (going) requestAnimationFrame(step);
     };
     step();

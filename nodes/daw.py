@@ -1,6 +1,7 @@
 """DAW nodes: a LARA_PIECE goes in; files that a DAW opens come out. A DAW's file goes in; its automation comes out as a
 LARA_EMOTION."""
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -58,22 +59,29 @@ class EmotionFromDAW(io.ComfyNode):
             description="Automation of an Ableton Live set, a REAPER project, a MIDI file or a table becomes an emotion curve.",
             inputs=[io.String.Input("file", tooltip=".als, .rpp, .mid, .json or .csv: a full path, or a name in ComfyUI's input folder."),
                     io.String.Input("valence_lane", default="", tooltip="The name of a lane or a part of it; empty: the lane called valence."),
-                    io.String.Input("arousal_lane", default="", tooltip="The name of a lane or a part of it; empty: the lane called arousal.")],
+                    io.String.Input("arousal_lane", default="", tooltip="The name of a lane or a part of it; empty: the lane called arousal."),
+                    io.Float.Input("low", default=0.0, min=-1e6, max=1e6, step=0.01, optional=True,
+                                   tooltip="What becomes -1 (unpleasant, calm) of both lanes. low and high alike: what the file says."),
+                    io.Float.Input("high", default=0.0, min=-1e6, max=1e6, step=0.01, optional=True, tooltip="What becomes 1 (pleasant, intense).")],
             outputs=[LaraEmotion.Output(display_name="emotion"),
                      io.String.Output(display_name="found", tooltip="Which lanes became what, the tempo and the markers.")])
 
     @classmethod
     def fingerprint_inputs(cls, file, **_):
-        """Runs again when the file was saved again."""
+        """Runs again when the file was saved again; where a link brings its name, every time."""
+        if file is None:
+            return math.nan
         path = place(file)
         return path.stat().st_mtime_ns if path.is_file() else None
 
     @classmethod
-    def execute(cls, file, valence_lane, arousal_lane):
+    def execute(cls, file, valence_lane, arousal_lane, low=0.0, high=0.0):
         from ..lara_core.daw import TOLERANCE, commands, read
 
         arrangement = read(place(file))
         lanes = arrangement.emotion_lanes(valence_lane.strip() or None, arousal_lane.strip() or None)
+        if low != high:
+            lanes = tuple(None if lane is None else lane.ranged(low, high) for lane in lanes)
         curve = arrangement.curve(*lanes)
         return io.NodeOutput(curve, commands.told(curve, lanes, arrangement, TOLERANCE))
 

@@ -52,13 +52,22 @@ class ScoreEmotion(io.ComfyNode):
 
         plot, first = torch.cat(plots), scores[0]
         shown = ui.PreviewImage(plot, cls=cls).as_dict() | {"text": [text]} | measured_for_page(scores) | saved
-        heard = first.curve() if first.track.is_music else None
-        return io.NodeOutput(heard, plot, text, *map(float, first.track.point), first.adherence, ui=shown)
+        return io.NodeOutput(course_of(first), plot, text, *map(float, first.track.point), first.adherence, ui=shown)
+
+
+def course_of(score):
+    """The Curve that is heard; where no music is, what stops the nodes behind it and tells why."""
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    try:
+        return score.curve()
+    except ValueError as error:
+        return ExecutionBlocker(str(error))
 
 
 def save_page(scored, sounds, filename_prefix: str) -> dict:
     """Write the report of sounds into ComfyUI's output folder -> where it lies, as the page of ComfyUI asks for files."""
-    from ..lara_core.audio import save
+    from ..lara_core.audio import save, to_mono
     from ..lara_core.report import write_html
 
     folder, name, number, subfolder = place_to_save(filename_prefix)
@@ -66,7 +75,7 @@ def save_page(scored, sounds, filename_prefix: str) -> dict:
     with tempfile.TemporaryDirectory() as sounding:
         paths = [Path(sounding) / f"{one.path}.wav" for one in scored]
         for path, sound in zip(paths, sounds):
-            save(path, sound)
+            save(path, sound if len(sound.samples) <= 2 else to_mono(sound))
         write_html(page, [dataclasses.replace(one, path=path) for one, path in zip(scored, paths)], [])
     return {"filename": page.name, "subfolder": subfolder, "type": "output"}
 

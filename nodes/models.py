@@ -137,10 +137,10 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model, soundfont):
-        """Instead of ComfyUI's own check of the two lists: says what to do."""
-        if model not in installed_models():
+        """Instead of ComfyUI's own check of the two lists: says what to do. None: a link brings it, and `load` will see."""
+        if model is not None and model not in installed_models():
             return f"There is no model {str(model)[:60]!r} in models/lara; put its folder there, or choose {EMBEDDED}."
-        if soundfont not in (AUTOMATIC, *installed_soundfonts()):
+        if soundfont not in (None, AUTOMATIC, *installed_soundfonts()):
             return f"There is no SoundFont {str(soundfont)[:60]!r} in models/lara; put the file there, or choose {AUTOMATIC}."
         return True
 

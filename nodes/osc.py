@@ -21,16 +21,23 @@ EVENT, ROUTE = "lara-recorded", "/lara/recorded"
 TELL_SECONDS = 1.0
 PAGE_POINTS = 1000  # the timeline edits no more
 listening: dict[int, Recorder] = {}  # by port; from the first run of a node on, until ComfyUI ends
+closed: dict[int, Curve | None] = {}  # what was recorded on a port that is about to be opened in another way
 
 
 def recorder_of(port: int, listen: str, mappings: str) -> Recorder:
-    """The recorder of a port, which is opened if it is not yet. Raises ValueError in one sentence."""
+    """The recorder of a port, which is opened if it is not yet, and anew where `listen` was changed. Raises ValueError in one sentence."""
     wanted = [read_mapping(line.strip()) for line in mappings.splitlines() if line.strip()]
-    receiver = Receiver.shared(port, LISTEN[listen])
+    host, earlier = LISTEN[listen], listening.get(port)
+    if earlier is not None and earlier.receiver.host != host and earlier.receiver.users == 1:
+        del listening[port]
+        earlier.close()
+        earlier.receiver.close()
+        closed[port] = earlier.known
+    receiver = Receiver.shared(port, host)
     if port in listening:
         receiver.close()  # of two users of this port, one remains
     else:
-        listening[port] = Recorder(receiver)
+        listening[port] = Recorder(receiver, curve=closed.pop(port, None))
         tell_page(port, listening[port])
     for mapping in wanted:
         if mapping not in receiver.mappings:
@@ -98,7 +105,9 @@ class OSCInput(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, use, port, listen, mappings):
-        """So that it runs again only where something has been heard that is new."""
+        """So that it runs again only where something has been heard that is new; where a link brings an input, every time."""
+        if None in (port, listen, mappings):
+            return math.nan
         recorder = recorder_of(port, listen, mappings)
         return hashlib.sha256(f"{heard(recorder, use)} {recorder.receiver.transport.tempo_bpm:.3f}".encode()).hexdigest()
 

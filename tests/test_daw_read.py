@@ -423,8 +423,8 @@ def test_curve_lists_lanes(write, capsys):
 
 @pytest.mark.parametrize("options, said", [
     ([], "-o is missing"), (["-o", "c.wav"], "ends in '.wav'; use .json"), (["-o", "a.json"], "would replace the file that is read"),
-    (["-o", "c.json", "--tolerance", "-1"], "--tolerance is -1"), (["-o", "c.json", "--valence-lane", "joy"], "no lane 'joy' for --valence-lane; it has 'valence'"),
-    (["-o", "c.json", "--lane", "rack"], "no lane with 'rack' in its name"), (["-o", "c.json", "--range", "0", "0.1"], "leaves --range 0 0.1"),
+    (["-o", "c.json", "--tolerance", "-1"], "--tolerance is -1"), (["-o", "c.json", "--valence-lane", "joy"], "no lane 'joy' for valence; choose among those it has: 'valence'"),
+    (["-o", "c.json", "--lane", "rack"], "no lane with 'rack' in its name"), (["-o", "c.json", "--range", "0", "0.1"], "leaves the range 0 to 0.1"),
     (["-o", "c.json", "--range", "1", "0"], "give the lower number first"), (["-o", "no/c.json"], "does not exist"), (["--nonsense"], "unrecognized arguments")])
 def test_curve_says_what_is_wrong(write, tmp_path, monkeypatch, capsys, options, said):
     monkeypatch.chdir(tmp_path)
@@ -441,4 +441,4 @@ def test_curve_names_the_lanes_where_none_says_what_it_is(write, capsys):
     assert main(["curve", str(table), "--valence-lane", "joy", "--arousal-lane", "fear", "-o", str(table.with_suffix(".json"))]) == 0
     table = write("b.csv", "beats,joy\n0,7\n1,7\n")
     assert main(["curve", str(table), "--valence-lane", "joy", "-o", str(table.with_suffix(".json"))]) == 2
-    assert "'joy' stays at 7 and its range is not known; give it with --range" in capsys.readouterr().err
+    assert "'joy' stays at 7 and its range is not known; give low and high (--range LOW HIGH)" in capsys.readouterr().err

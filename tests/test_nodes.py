@@ -171,6 +171,13 @@ def test_automation_of_a_file_is_an_emotion_and_what_was_found(run, pack, tmp_pa
     assert curve.points == ((0, -1, 0), (8, 1, 0.5)) and curve.unit == "beats" and "valence: joy (2 points" in found
     stamp = pack.nodes_by_id["LARAEmotionFromDAW"].fingerprint_inputs
     assert stamp(**asked) == (tmp_path / "song.csv").stat().st_mtime_ns and stamp(file="gone.csv") is None
+    assert math.isnan(stamp(file=None)), "a link brings the name"
+    assert run("LARAEmotionFromDAW", **asked, low=-3.0, high=1.0)[0].points == ((0, 0, 0.5), (8, 1, 0.75))
+    (tmp_path / "still.csv").write_text("beats,joy,arousal\n0,7,0\n8,7,1\n")
+    still = asked | {"file": str(tmp_path / "still.csv")}
+    with pytest.raises(ValueError, match="'joy' stays at 7 and its range is not known; give low and high"):
+        run("LARAEmotionFromDAW", **still)
+    assert run("LARAEmotionFromDAW", **still, low=0.0, high=10.0)[0].points[0] == (0, 0.4, -1)
     with pytest.raises(ValueError, match="there is no file .*gone.csv"):
         run("LARAEmotionFromDAW", **asked | {"file": "gone.csv"})
 
@@ -259,7 +266,26 @@ def test_a_recorded_pass_is_a_curve_in_beats(pack, run, osc_input):
     assert run("LARAOSCInput", **inputs)[0].points == ((0.0, 1.0, 0.0),)
 
 
-@pytest.mark.parametrize("changed, said", [({"mappings": "/1/fader"}, "mapped to ''"), ({"mappings": "/1/fader=joy"}, "'joy'"), ({"listen": "the network"}, "already heard")])
+def test_who_is_heard_can_be_changed_and_what_was_recorded_stays(pack, run, osc_input):
+    inputs, _ = osc_input
+    run("LARAOSCInput", **inputs)
+    osc = sys.modules["lara_pack.nodes.osc"]
+    from lara_core.osc.protocol import encode
+    for at, message in ((0.0, ("/lara/tempo", 120.0)), (0.0, ("/lara/va", -1.0, 0.0)), (0.0, ("/lara/play", True)), (0.0, ("/lara/position", 8.0)),
+                        (2.0, ("/lara/va", 1.0, 0.0)), (2.0, ("/lara/position", 12.0)), (2.0, ("/lara/play", False))):
+        osc.listening[inputs["port"]].receiver.handle(encode(*message), at)
+    recorded = run("LARAOSCInput", **inputs)[0]
+    inputs["listen"] = "the network"
+    assert recorded.unit == "beats" and run("LARAOSCInput", **inputs)[0] == recorded
+    assert osc.listening[inputs["port"]].receiver.host == osc.EVERY_ADDRESS
+    with osc.Receiver.shared(inputs["port"], osc.EVERY_ADDRESS):  # somebody else hears it too
+        with pytest.raises(ValueError, match="already heard"):
+            run("LARAOSCInput", **inputs | {"listen": "this machine"})
+    assert run("LARAOSCInput", **inputs | {"listen": "this machine"})[0] == recorded
+    assert math.isnan(pack.nodes_by_id["LARAOSCInput"].fingerprint_inputs(osc.RECORDED, None, "this machine", "")), "a link brings the port"
+
+
+@pytest.mark.parametrize("changed, said", [({"mappings": "/1/fader"}, "mapped to ''"), ({"mappings": "/1/fader=joy"}, "'joy'")])
 def test_what_osc_input_cannot_do_is_a_sentence(run, osc_input, changed, said):
     inputs, _ = osc_input
     run("LARAOSCInput", **inputs)

@@ -212,7 +212,7 @@ export function copyPoints(curve, indices, extent) {
 /** Copied points set down from t on, in place of what lay under them: {curve, indices}. They move left where they would not fit. */
 export function pastePoints(curve, copied, t, extent) {
   const start = clamp(t, 0, Math.max(extent - copied.at(-1).t * extent, 0));
-  const pasted = copied.map((point) => ({ ...point, t: rounded(clamp(start + point.t * extent, 0, extent), 6) }));
+  const pasted = copied.map((point) => ({ ...point, t: rounded(clamp(start + point.t * extent, 0, extent), 12) }));
   const gap = EDIT_STEP * extent, first = pasted[0].t - gap, last = pasted.at(-1).t + gap;
   const points = [...curve.points.filter((point) => point.t <= first || point.t >= last), ...pasted].sort((a, b) => a.t - b.t);
   return { curve: { ...curve, points }, indices: pasted.map((point) => points.indexOf(point)) };

@@ -181,7 +181,8 @@ function colorNodes2() {
 
 /** A button on a node that has saved a report opens it; ComfyUI itself only downloads HTML. */
 function offerReport({ node: id, output }) {
-  const report = output?.lara_report?.[0], node = report && app.graph.getNodeById(id);
+  const report = output?.lara_report?.[0], own = String(id).split(":").at(-1); // inside a subgraph the ids of those around it stand before it
+  const node = report && nodesOf(app.graph).find((other) => String(other.id) === own && other.type === "LARAScoreEmotion");
   if (!node) return;
   const name = say("Open report");
   let button = node.widgets.find((widget) => widget.name === name);

@@ -57,15 +57,15 @@ class Lane:
     def ranged(self, low: float, high: float) -> "Lane":
         """The lane with another range. Raises ValueError where its values leave it."""
         if not low < high < math.inf:
-            raise ValueError(f"--range is {low:g} {high:g}; give the lower number first")
+            raise ValueError(f"the range of the lanes is {low:g} to {high:g}; give the lower number first")
         if self.values.min() < low or self.values.max() > high:
-            raise ValueError(f"the lane {self.name!r} holds {self.values.min():g} to {self.values.max():g}, which leaves --range {low:g} {high:g}")
+            raise ValueError(f"the lane {self.name!r} holds {self.values.min():g} to {self.values.max():g}, which leaves the range {low:g} to {high:g}; give a wider one")
         return replace(self, low=low, high=high, stated=True)
 
     def scaled(self) -> np.ndarray:
         """The values in -1..1. Raises ValueError where nothing says what a constant lane means."""
         if self.low == self.high:
-            raise ValueError(f"the lane {self.name!r} stays at {self.low:g} and its range is not known; give it with --range LOW HIGH")
+            raise ValueError(f"the lane {self.name!r} stays at {self.low:g} and its range is not known; give low and high (--range LOW HIGH)")
         return np.clip((self.values - self.low) / (self.high - self.low) * 2 - 1, -1, 1)
 
     def at(self, times: np.ndarray, values: np.ndarray, side: str) -> np.ndarray:
@@ -126,12 +126,12 @@ class Arrangement:
             raise ValueError(f"{self.file} holds no automation; draw valence and arousal as two lanes and save it again")
         if within and not any(within.casefold() in lane.name.casefold() for lane in self.lanes):
             raise ValueError(f"{self.file} has no lane with {within!r} in its name; it has {named(self.lanes)}")
-        for option, name in (("--valence-lane", valence), ("--arousal-lane", arousal)):
+        for option, name in (("valence", valence), ("arousal", arousal)):
             if name is not None and self.find(name, within) is None:
-                raise ValueError(f"{self.file} has no lane {name!r} for {option}; it has {named(self.lanes)}")
+                raise ValueError(f"{self.file} has no lane {name!r} for {option}; choose among those it has: {named(self.lanes)}")
         lanes = self.find(valence or "valence", within), self.find(arousal or "arousal", within)
         if lanes == (None, None):
-            raise ValueError(f"no lane of {self.file} is called valence or arousal; say which are with --valence-lane and --arousal-lane: it has "
+            raise ValueError(f"no lane of {self.file} is called valence or arousal; name those that are (--valence-lane, --arousal-lane): it has "
                              f"{named(self.lanes)}")
         return lanes
 
@@ -155,7 +155,7 @@ class Arrangement:
 
 def named(lanes: Sequence[Lane]) -> str:
     """Lanes as an error names them."""
-    rest = f" and {len(lanes) - SHOWN} more (--list shows them)" if len(lanes) > SHOWN else ""
+    rest = f" and {len(lanes) - SHOWN} more (`lara curve FILE --list` shows them)" if len(lanes) > SHOWN else ""
     return ", ".join(repr(lane.name) for lane in lanes[:SHOWN]) + rest
 
 

@@ -99,6 +99,10 @@ class Receiver:
             receiver._users += 1
             return receiver
 
+    @property
+    def users(self) -> int:
+        return self._users
+
     def close(self) -> None:
         """For the last user: stop both threads and free the port; a second call does nothing."""
         with _SHARING:

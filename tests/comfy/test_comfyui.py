@@ -278,6 +278,12 @@ def test_a_model_folder_that_is_removed(server, tiny_models):
     assert "audio" in server.run({"2": generate(seconds=4.0, draft=True)})["2"]
 
 
+def test_what_needs_the_emotion_of_silence_does_not_run_and_all_else_does(server):
+    silence = {"1": node("EmptyAudio", duration=4.0, sample_rate=44100, channels=2), "2": node("LARAScoreEmotion", audio=["1", 0], tempo=120.0)}
+    outputs = server.run(silence | {"3": generate(emotion=["2", 0], draft=True), "4": generate(draft=True)})
+    assert "no music" in outputs["2"]["text"][0] and "3" not in outputs and "audio" in outputs["4"]
+
+
 RUBBISH = {"takes": 999, "seconds": "long", "seed": -5, "temperature": None, "emotion_strength": {"x": 1}}
 
 

@@ -45,6 +45,17 @@ def recorder_of(port: int, listen: str, mappings: str) -> Recorder:
     return listening[port]
 
 
+def forget(receiver: Receiver, port: int, graph: dict | None) -> None:
+    """Mappings that no OSC Input of the graph, as ComfyUI runs it, has any more are gone; unless a link brings them, whom nobody can read yet."""
+    all_inputs = [node["inputs"] for node in (graph or {}).values() if node["class_type"] == OSCInput.NODE_ID]
+    if not all_inputs or any(isinstance(inputs.get(name), list) for inputs in all_inputs for name in ("port", "mappings")):
+        return
+    lines = [line.strip() for inputs in all_inputs if inputs["port"] == port for line in inputs["mappings"].splitlines()]
+    wanted = [read_mapping(line) for line in lines if line]
+    for mapping in [mapping for mapping in receiver.mappings if mapping not in wanted]:
+        receiver.remove_mapping(mapping)
+
+
 def heard(recorder: Recorder, use: str) -> Curve:
     curve = recorder.curve() if use == RECORDED else None
     return curve or Curve.constant(round(recorder.receiver.valence, 3), round(recorder.receiver.arousal, 3))
@@ -88,10 +99,12 @@ def add_route() -> None:
 
 
 class OSCInput(io.ComfyNode):
+    NODE_ID = "LARAOSCInput"
+
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="LARAOSCInput", display_name="OSC Input", category=CATEGORY,
+            node_id=cls.NODE_ID, display_name="OSC Input", category=CATEGORY,
             description="Emotion from a DAW or a control surface over OSC: the curve of a recorded pass, or the latest values.",
             inputs=[io.Combo.Input("use", options=[RECORDED, LATEST],
                                    tooltip="The curve lies on the song's beats; before there is one, the latest values count."),
@@ -100,6 +113,7 @@ class OSCInput(io.ComfyNode):
                     io.String.Input("mappings", multiline=True, default="", placeholder="/1/fader1=arousal:0..1",
                                     tooltip="Other addresses, one a line, with the range of their values; /lara/valence and /lara/arousal are "
                                             "heard anyway.")],
+            hidden=[io.Hidden.prompt],
             outputs=[LaraEmotion.Output(display_name="emotion"), io.Float.Output(display_name="bpm", tooltip="The DAW's tempo, for Generate Music."),
                      io.String.Output(display_name="status", tooltip="How it stands, in a sentence.")])
 
@@ -115,6 +129,7 @@ class OSCInput(io.ComfyNode):
     def execute(cls, use, port, listen, mappings):
         recorder = recorder_of(port, listen, mappings)
         curve, receiver = heard(recorder, use), recorder.receiver
+        forget(receiver, port, cls.hidden.prompt)
         what = f"a curve of {len(curve.points)} points up to beat {curve.points[-1][0]:.1f}" if curve.unit == "beats" else \
             f"valence {receiver.valence:+.2f}, arousal {receiver.arousal:+.2f}"
         silent = time.monotonic() - receiver.last_heard_seconds

@@ -224,6 +224,25 @@ def test_named_macros_are_found_without_a_rack_and_unnamed_ones_within_it(live_s
     one.wait(lambda: one.live.found == {"valence": (0, 0, 1), "arousal": (0, 0, 2)} and one.receiver.valence == 1.0)
 
 
+def test_an_answer_that_is_lost_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr("lara_core.osc.ableton.ANSWER_SECONDS", 0.3)
+    lost, answer = [], StandIn.answer
+
+    def answer_but_once(self, address, arguments):
+        if address.endswith("parameters/min") and not lost:
+            lost.append(address)
+        else:
+            answer(self, address, arguments)
+
+    monkeypatch.setattr(StandIn, "answer", answer_but_once)
+    one = Set(song(("A", device("LARA", *RACK))))
+    try:
+        one.wait(lambda: one.live.state.startswith("hears Live"))
+        assert lost and len(one.live._mappings) == 2
+    finally:
+        one.close()
+
+
 @pytest.mark.parametrize("tracks, said", [((), "no rack named LARA"), ((("A", SYNTH),), "no rack named LARA"), ((("A",),), "no rack named LARA"),
                                           ((("A", device("LARA", RACK[0])),), "no macro named Arousal")])
 def test_what_is_missing_is_explained(live_set, tracks, said):

@@ -166,6 +166,10 @@ def test_export_says_what_is_wrong_and_writes_nothing(pieces, tmp_path, monkeypa
     assert said in error and error.count("\n") == 1 and sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "pieces"]
 
 
+def test_a_new_folder_may_have_a_dot_in_its_name(pieces, tmp_path):
+    assert export(pieces / "asked.json", tmp_path / "mix.v2_00001_") == 0 and (tmp_path / "mix.v2_00001_" / "asked.wav").is_file()
+
+
 def test_export_needs_the_sound_beside_the_record(pieces, tmp_path, capsys):
     shutil.copy(pieces / "asked.json", tmp_path / "a.json")
     assert export(tmp_path / "a.json", tmp_path / "a.dawproject") == 2 and "the WAV has to lie beside" in capsys.readouterr().err

@@ -416,6 +416,7 @@ def test_curve_with_one_lane_and_another_range(write, tmp_path, capsys):
 
 
 def test_curve_lists_lanes(write, capsys):
+    assert main(["curve", str(write("song.rpp", PROJECT)), "--list", "--lane", "volume"]) == 0 and "3 lanes" not in capsys.readouterr().out
     assert main(["curve", str(write("song.rpp", PROJECT)), "--list"]) == 0
     said = capsys.readouterr().out
     assert "3 lanes" in said and "LARA emotion / volume (2 points, beats 0 to 4, 0 to 2)" in said and "60 to 120 quarter notes a minute in 2 steps" in said

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -443,7 +444,8 @@ def test_a_session_in_real_time(tmp_path, tiny_model):
 
 @pytest.mark.parametrize("options, said", [
     ([], "-o/--output"), (["--minutes", "0"], "--minutes"), (["--map", "/x=joy"], "mapped to 'joy'"), (["--map", "none.json"], "none.json"),
-    (["--feedback", "here"], "HOST:PORT"), (["--port", "99999999"], "no place to listen"), (["--allow", "me"], "network"),
+    (["--feedback", "here"], "HOST:PORT"), (["--port", "99999999"], "no place to listen"), (["--lan", "--allow", "me"], "network"),
+    (["--allow", "10.0.0.1"], "--lan"), (["--map", "/tempo/raw=tempo:0..1"], "range"),
     (["--curve", "none.json"], "none.json"),
     (["--seed", "-1"], "whole number"), (["--key", "H"], "'H'"), (["--metre", "7/8"], "7/8"), (["--prompt", " "], "prompt"),
     (["--model", "nobody"], "nobody")])
@@ -457,3 +459,41 @@ def test_what_is_wrong_is_one_sentence(tmp_path, capsys, options, said):
 def test_recording_only_needs_no_model_and_ends_by_itself(tmp_path, capsys):
     assert main(["live", "-o", str(tmp_path), "--record-only", "--port", "0", "--minutes", "0.005"]) == 0
     assert "nothing heard yet" in capsys.readouterr().out and not (tmp_path / "live.wav").exists()
+
+
+def test_a_further_pass_is_punched_into_the_curve_of_its_folder(tmp_path):
+    Curve(((0, -1, -1), (100, 1, 1)), "beats", "linear").save(tmp_path / "curve.json")
+    port = free_port()
+
+    def play():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daw:
+            daw.connect(("127.0.0.1", port))
+            for message in (("/lara/tempo", 120.0), ("/lara/va", 0.5, 0.5), ("/lara/play", True), ("/lara/position", 8.0)):
+                daw.send(encode(*message))
+            for poll in range(1, 11):
+                time.sleep(0.1)
+                daw.send(encode("/lara/position", 8 + poll * 0.2))
+            daw.send(encode("/lara/play", False))
+
+    daw = threading.Timer(0.7, play)
+    daw.start()
+    assert main(["live", "-o", str(tmp_path), "--record-only", "--port", str(port), "--minutes", "0.05"]) == 0
+    daw.join()
+    recorded = Curve.load(tmp_path / "curve.json")
+    assert recorded.points[0] == (0, -1, -1) and recorded.points[-1] == (100, 1, 1)
+    assert recorded.at(np.array([8.2, 9.0]), tempo=60.0).ravel() == pytest.approx(0.5)
+
+
+def test_a_folder_that_holds_a_session_is_refused_at_once_and_a_start_that_failed_leaves_it_free(tmp_path, capsys, monkeypatch):
+    from lara_core.osc import command, output
+
+    def no_device(*_):
+        raise ValueError("no sound device can be opened")
+
+    monkeypatch.setattr(output, "open_device", no_device)
+    live = ["live", "-o", str(tmp_path / "out"), "--port", "0", "--minutes", "0.001"]
+    for _ in range(2):
+        assert main([*live, "--play"]) == 2 and "no sound device" in capsys.readouterr().err
+    (tmp_path / "out" / "live.wav").touch()
+    monkeypatch.setattr(command, "_conductor", None)  # no model is loaded for that
+    assert main(live) == 2 and "holds a session already" in capsys.readouterr().err

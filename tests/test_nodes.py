@@ -41,7 +41,8 @@ def pack(tmp_path_factory):
     """The pack, loaded as ComfyUI loads it, with stand-ins for what it imports of ComfyUI."""
     models = tmp_path_factory.mktemp("models")
     names = ("Audio", "Boolean", "Combo", "Float", "Image", "Int", "String")
-    io = types.SimpleNamespace(Custom=_Type, MultiType=_Type(""), Schema=types.SimpleNamespace, NodeOutput=_Output, ComfyNode=object,
+    io = types.SimpleNamespace(Custom=_Type, MultiType=_Type(""), Schema=types.SimpleNamespace, NodeOutput=_Output,
+                               Hidden=types.SimpleNamespace(prompt="PROMPT"), ComfyNode=type("ComfyNode", (), {"hidden": types.SimpleNamespace(prompt=None)}),
                                **{name: _Type(name.upper()) for name in names})
     latest = types.ModuleType("comfy_api.latest")
     latest.io, latest.ui, latest.ComfyExtension = io, types.SimpleNamespace(), object
@@ -283,6 +284,21 @@ def test_who_is_heard_can_be_changed_and_what_was_recorded_stays(pack, run, osc_
             run("LARAOSCInput", **inputs | {"listen": "this machine"})
     assert run("LARAOSCInput", **inputs | {"listen": "this machine"})[0] == recorded
     assert math.isnan(pack.nodes_by_id["LARAOSCInput"].fingerprint_inputs(osc.RECORDED, None, "this machine", "")), "a link brings the port"
+
+
+def test_a_mapping_that_was_deleted_is_heard_no_more(pack, run, osc_input, monkeypatch):
+    inputs, send = osc_input
+    run("LARAOSCInput", **inputs)
+    send(("/1/fader", 1.0))
+    inputs["mappings"] = "/2/fader=arousal:0..1"
+    graph = {"1": {"class_type": "LARAOSCInput", "inputs": inputs}, "2": {"class_type": "LARAOSCInput", "inputs": inputs | {"mappings": "\n/3/fader=valence:0..1"}}}
+    monkeypatch.setattr(pack.nodes_by_id["LARAOSCInput"], "hidden", types.SimpleNamespace(prompt=graph))
+    for own in (inputs, graph["2"]["inputs"]):
+        run("LARAOSCInput", **own)
+    send(("/1/fader", 0.0), ("/3/fader", 1.0))
+    assert run("LARAOSCInput", **inputs | {"use": "latest values"})[0].points == ((0.0, 1.0, 1.0),)
+    send(("/2/fader", 0.0))
+    assert run("LARAOSCInput", **inputs | {"use": "latest values"})[0].points == ((0.0, 1.0, -1.0),)
 
 
 @pytest.mark.parametrize("changed, said", [({"mappings": "/1/fader"}, "mapped to ''"), ({"mappings": "/1/fader=joy"}, "'joy'")])

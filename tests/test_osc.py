@@ -253,6 +253,31 @@ def test_learning_a_pad_and_nothing(receiver):
         Learner("valence").wait(0.05)
 
 
+def test_learning_beside_a_meter_that_never_rests():
+    learner, over = Learner("arousal"), threading.Event()
+
+    def meter():
+        while not over.wait(0.005):
+            learner.hear("/track/1/vu", (time.monotonic() % 1,))
+
+    thread = threading.Thread(target=meter)
+    thread.start()
+    try:
+        learner.leave_out(0.1)
+        for step in range(32):
+            learner.hear("/fader", (step / 31,))
+        began = time.monotonic()
+        assert learner.wait(10.0) == Mapping("/fader", "arousal", 0.0, 1.0) and time.monotonic() - began < 3
+        restless = Learner("arousal")
+        for step in range(4):
+            restless.hear("/vu", (step,))
+        with pytest.raises(ValueError, match="only /vu was heard"):
+            restless.wait(0.2)
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "lara-osc-map"}', '{"format": "lara-osc-map", "mappings": [{"address": "/x"}]}',
                                   '{"format": "lara-osc-map", "mappings": [{"address": "x", "to": "valence", "low": 0, "high": 1, "leading": []}]}',
                                   '{"format": "lara-osc-map", "mappings": [{"address": "/x", "to": "joy", "low": 0, "high": 1, "leading": []}]}'])
@@ -317,8 +342,9 @@ def test_loopback_by_default_and_an_allow_list(caplog):
         assert receiver._socket.getsockname()[0] == "127.0.0.1"
     with Receiver(0, allow=["10.0.0.0/8"], feedback=()) as receiver:
         send(receiver, encode("/lara/valence", 0.5))
-        time.sleep(0.1)
-        assert receiver.received == 0
+        wait_for(lambda: receiver.received == 1)  # this machine is always heard: AbletonOSC answers from it
+        assert receiver._welcome("10.1.2.3") and not receiver._welcome("192.168.1.2")
+        assert receiver.refused == 1 and "192.168.1.2 sends, and is not among" in receiver.last_error
     with pytest.raises(ValueError, match="network"):
         Receiver(0, allow=["my laptop"])
 
@@ -352,7 +378,23 @@ def test_two_programs_at_once_are_told_and_one_is_not(receiver):
             for _ in range(3):
                 for sender in (one, other):
                     sender.sendto(encode("/lara/valence", 0.1), ("127.0.0.1", receiver.port))
-        wait_for(lambda: "Two programs" in receiver.last_error)
+        wait_for(lambda: "Two programs send /lara/valence at once" in receiver.last_error)
+
+
+def test_a_daw_and_a_tablet_that_share_no_address_are_no_rivals(receiver):
+    for step in range(20):
+        receiver.handle(encode("/lara/position", step * 0.1), step * 0.1, ("127.0.0.1", 5000))
+        receiver.handle(encode("/lara/arousal", 0.1), step * 0.1, ("192.168.1.20", 6000))
+    assert receiver.last_error == ""
+
+
+def test_a_button_that_is_let_go_asks_for_nothing(receiver):
+    heard = []
+    receiver.listeners.append(lambda name, values, now: heard.append(name))
+    for value in (1.0, 0.0):
+        receiver.handle(encode("/lara/generate", value), 0.0)
+    receiver.handle(encode("/lara/generate"), 0.0)
+    assert heard == ["generate", "generate"]
 
 
 def test_the_log_is_not_flooded(receiver, caplog):

@@ -76,6 +76,55 @@ def test_jumps_are_told_from_jitter_and_silence_from_standing():
     assert not transport.is_lost(100.0) and transport.beat(100.0) == transport.beat(1.0)
 
 
+def test_seconds_after_a_jump_are_counted_over_the_tempo_changes_that_were_met():
+    transport = Transport()
+    transport.set_tempo(120, 0.0)
+    transport.set_playing(True, 0.0)
+    for poll in range(200):
+        if poll == 100:
+            transport.set_tempo(60, 10.0)
+        transport.set_time(poll * 0.1, poll * 0.1)
+    assert transport.beat(19.9) == pytest.approx(29.9, abs=0.2)
+    assert transport.set_time(12.0, 20.0) and transport.beat(20.0) == pytest.approx(22, abs=0.2), "behind the change"
+    assert transport.set_time(5.0, 20.1) and transport.beat(20.1) == pytest.approx(10, abs=0.2), "before it"
+    transport.set_playing(False, 20.2)
+    transport.set_playing(True, 30.0)
+    transport.set_time(15.0, 30.0)
+    assert transport.beat(30.0) == pytest.approx(25, abs=0.2), "after a stop"
+
+
+def test_a_daw_that_tells_only_positions_stands_loops_and_is_told_to_jump():
+    transport = Transport()
+    transport.set_tempo(120, 0.0)
+    jumps = [transport.set_beat(beat, at * 0.1) for at, beat in enumerate([8.0, 8.2, 8.4, 8.6, 8.0, 8.2, 8.4])]
+    assert jumps == [False, False, False, False, True, False, False] and transport.playing
+    jumps = [transport.set_beat(8.4, 0.7 + at * 0.1) for at in range(8)]
+    assert not transport.playing and transport.beat(9.0) == 8.4 and sum(jumps) <= 1
+
+
+def test_rounds_of_a_loop_whose_transport_nobody_tells_do_not_mix(receiver):
+    recorder = Recorder(receiver)
+    for poll in range(120):
+        at, beat = poll * 0.1, poll * 0.2 % 8
+        receiver.handle(encode("/lara/tempo", 120.0), at)
+        receiver.handle(encode("/lara/position", beat), at)
+        receiver.handle(encode("/lara/va", 0.5 if poll < 40 else -0.5, 0.0), at)
+    recorder.close()
+    points = np.array(recorder.curve().points)
+    assert (points[points[:, 0] < 6, 1] == -0.5).all() and len(points) < 20
+
+
+def test_a_position_that_is_told_once_loses_nothing(receiver):
+    recorder = Recorder(receiver)
+    for message in (("/lara/tempo", 120.0), ("/lara/play", True), ("/lara/position", 0.0)):
+        receiver.handle(encode(*message), 0.0)
+    for poll in range(1, 101):
+        receiver.handle(encode("/lara/va", poll / 100, 0.0), poll * 0.1)
+        recorder._tick(poll * 0.1)
+    recorder.close()
+    assert receiver.transport.playing and lanes(recorder.curve(), [10.0, 20.0])[:, 0] == pytest.approx([0.5, 1.0], abs=0.02)
+
+
 # ---- punching ------------------------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,8 @@ def curve(args: argparse.Namespace) -> str:
     """Do what add_curve_arguments describes -> what was found. Raises ValueError or OSError."""
     arrangement = read(args.file)
     if args.list:
-        return "\n".join([f"{args.file}: {len(arrangement.lanes)} lanes", *(f"  {_told(lane, arrangement)}" for lane in arrangement.lanes),
+        lanes = [lane for lane in arrangement.lanes if args.lane.casefold() in lane.name.casefold()]
+        return "\n".join([f"{args.file}: {len(lanes)} lanes", *(f"  {_told(lane, arrangement)}" for lane in lanes),
                           *_time_told(arrangement)])
     if args.output is None:
         raise ValueError("-o is missing; give a name for the curve, or --list to see the lanes")

@@ -1,6 +1,7 @@
 """Export: a finished piece's JSON, with the WAV and MIDI beside it, goes in; what a DAW opens comes out."""
 
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -36,7 +37,7 @@ def export(record: Path, to: Path, at_seconds: float = 0.0) -> list[Path]:
     if not wav.is_file():
         raise ValueError(f"there is no {wav}; the WAV has to lie beside the piece's JSON, under the same name")
     single = to.suffix.lower() == ".dawproject" and not to.is_dir()
-    if not single and not to.is_dir() and (to.exists() or to.suffix):
+    if not single and not to.is_dir() and (to.exists() or re.fullmatch(r"\.[A-Za-z0-9]+", to.suffix)):
         raise ValueError(f"{to} neither is a folder nor ends in .dawproject; give one of the two, or make the folder first")
     near = to if to.is_dir() else to.parent  # on the same disk, so that renaming is enough
     check_output_path(near / (to.name if single else f"{record.stem}.dawproject"), (".dawproject",))

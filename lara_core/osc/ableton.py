@@ -74,7 +74,7 @@ class AbletonLive:
         if now < self._next_seconds:
             return
         self._next_seconds = now + ANSWER_SECONDS
-        if self.found and not self._checking:  # look whether the names are still where they were
+        if self._mappings and not self._checking:  # look whether the names are still where they were
             self._checking = True
             for track, device in {place[:2] for place in self.found.values()}:
                 self._ask("/live/device/get/parameters/name", track, device)

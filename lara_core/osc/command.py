@@ -12,11 +12,13 @@ from ..codec.score import METRES
 from .discovery import announced
 from .link import linked
 from .mapping import EMOTIONS, Learner, Mapping, load_mappings, read_mapping, save_mappings
+from .output import check_free
 from .receiver import EVERY_ADDRESS, FEEDBACK_PORT, LOOPBACK, PORT, Receiver
 from .recorder import Recorder
 
 STEP_SECONDS = 0.01
 LEARN_SECONDS = 60.0
+RESTLESS_SECONDS = 1.0  # before a control is to be moved: what moves by itself then is none
 CURVE_FILE, MAP_FILE = "curve.json", "map.json"
 
 
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser, pitch_class: Callable[[str], 
     group = parser.add_argument_group("network")
     group.add_argument("--port", type=int, default=PORT, help=f"to listen on (default {PORT})")
     group.add_argument("--lan", action="store_true", help="hear the network too, not this machine only; announced there where the package zeroconf is installed")
-    group.add_argument("--allow", nargs="+", default=[], metavar="ADDRESS", help="hear only these, for example 192.168.1.0/24")
+    group.add_argument("--allow", nargs="+", default=[], metavar="ADDRESS", help="with --lan: of the network hear only these, for example 192.168.1.0/24")
     group.add_argument("--link", action="store_true", help="follow the tempo, beats and start/stop of the Ableton Link session in the network (needs aalink)")
     group.add_argument("--feedback", action="append", metavar="HOST:PORT", help=f"where answers go (default {LOOPBACK}:{FEEDBACK_PORT})")
 
@@ -57,6 +59,8 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f"--minutes is {args.minutes:g}; give more than 0 and at most 1440")
     if not args.prompt.strip():
         raise ValueError("the prompt is empty; say in words what to play")
+    if args.allow and not args.lan:
+        raise ValueError("--allow chooses among the addresses of the network, which is heard with --lan; give both, or neither")
     if args.link and args.ableton:
         raise ValueError("--link and --ableton both tell where the song is; give --ableton for Live, --link for everything else")
     if not args.record_only:
@@ -68,8 +72,13 @@ def main(args: argparse.Namespace) -> None:
     curve = None if args.curve is None else Curve.load(args.curve)
     feedback = [_target(text) for text in args.feedback] if args.feedback else [(LOOPBACK, FEEDBACK_PORT)]
     args.output.mkdir(parents=True, exist_ok=True)
-    if (args.output / CURVE_FILE).exists() and args.curve is None and not args.record_only:
-        raise ValueError(f"{args.output} holds a recorded curve; give it with --curve, or choose another folder")
+    kept = args.output / CURVE_FILE
+    if not args.record_only:
+        check_free(args.output)
+    if kept.exists() and args.curve is None:
+        if not args.record_only:
+            raise ValueError(f"{args.output} holds a recorded curve; give it with --curve, or choose another folder")
+        curve = Curve.load(kept)  # a further pass is punched in
     with contextlib.ExitStack() as stack:
         receiver = stack.enter_context(Receiver(args.port, EVERY_ADDRESS if args.lan else LOOPBACK, args.allow, feedback, mappings))
         if args.lan and (name := stack.enter_context(announced(receiver.port))):
@@ -85,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
             others = stack.enter_context(linked(receiver, METRES[args.metre][0] // 4))
             print(f"In the Link session with {others} other{'s' * (others != 1)}." if others else
                   "Nobody else is in a Link session here yet; switch Link on in the other program.", flush=True)
-        recorder = Recorder(receiver, args.output / CURVE_FILE, curve, armed=curve is None)
+        recorder = Recorder(receiver, kept, curve, armed=args.curve is None)
         stack.callback(recorder.close)
         conductor = None if args.record_only else _conductor(args, receiver, recorder, stack)
         _run(receiver, recorder, conductor, args.minutes)
@@ -102,6 +111,7 @@ def _learn(receiver: Receiver, names: list[str], mappings: list[Mapping], path: 
     for name in names:
         learner = Learner(name)
         receiver.on_stranger = learner.hear
+        learner.leave_out(RESTLESS_SECONDS)
         print(f"Move the control for {name} slowly from end to end (heard on port {receiver.port}) ...", flush=True)
         mapping = learner.wait(LEARN_SECONDS)
         receiver.on_stranger = None
@@ -122,12 +132,12 @@ def _conductor(args: argparse.Namespace, receiver: Receiver, recorder: Recorder,
     prompt = check_prompt(args.prompt)
     lara = Lara.load(args.model, soundfont=args.soundfont)
     maker = Maker(lara, LiveEmotion(recorder, receiver.clock), prompt, Request(1.0, metre=args.metre, tonic=args.key, seed=args.seed))
-    folder = stack.enter_context(SegmentFolder(args.output, maker.sample_rate_hz, maker.channels))
     queue = None
     if args.play:
         queue = SoundQueue(maker.sample_rate_hz, maker.channels)
         stream = open_device(queue, args.device)
         stack.callback(stream.close)
+    folder = stack.enter_context(SegmentFolder(args.output, maker.sample_rate_hz, maker.channels))
     pool = ThreadPoolExecutor(1, "lara-maker")
     stack.callback(pool.shutdown)
     conductor = Conductor(receiver, maker, pool, folder, queue, receiver.clock)

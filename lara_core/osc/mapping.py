@@ -5,6 +5,7 @@ arousal, both (an XY pad), or a transport value. They are learned by moving the 
 import json
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,6 +68,8 @@ def read_mapping(text: str) -> Mapping:
         low, high = map(float, span.split("..")) if span else (-1.0, 1.0)
     except ValueError as error:
         raise ValueError(f"{text[:80]!r} is no mapping; write for example /1/fader1=arousal:0..1") from error
+    if span and to not in EMOTIONS:
+        raise ValueError(f"{text[:80]!r} gives a range to what has its own; only {', '.join(EMOTIONS)} take another")
     return Mapping(address, to, low, high)
 
 
@@ -97,6 +100,8 @@ class Learner:
             raise ValueError(f"{to[:60]!r} cannot be learned; choose {', '.join(EMOTIONS)}.")
         self.to = to
         self._values: dict[tuple, set[float]] = {}
+        self._moved_seconds: dict[tuple, float] = {}
+        self._left_out: set[tuple] = set()
         self._moved = threading.Event()
 
     def hear(self, address: str, arguments: tuple) -> None:
@@ -106,11 +111,19 @@ class Learner:
         numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9 for value in values)
         if len(values) < count or not numeric or any(isinstance(value, (float, bytes, tuple)) for value in leading):
             return
-        if (address, leading) in self._values or len(self._values) < MAX_CONTROLS:
-            seen = self._values.setdefault((address, leading), set())
+        control = address, leading
+        if control not in self._left_out and (control in self._values or len(self._values) < MAX_CONTROLS):
+            self._moved_seconds[control] = time.monotonic()
+            seen = self._values.setdefault(control, set())
             if len(seen) < 100_000:
                 seen.update(values)
             self._moved.set()
+
+    def leave_out(self, seconds: float) -> None:
+        """Whatever sends numbers by itself within so many seconds, such as a meter, is no control."""
+        time.sleep(seconds)
+        self._left_out = set(self._values)
+        self._values.clear()
 
     def found(self) -> Mapping | None:
         """The control with the most different values, in the range that was seen; None before enough were."""
@@ -122,14 +135,16 @@ class Learner:
         return Mapping(address, self.to, float(min(values)), float(max(values)), leading)
 
     def wait(self, timeout_seconds: float) -> Mapping:
-        """The control, when it was moved and rests again. Raises ValueError where none was."""
-        rests = False
-        while not (rests and self.found()):
+        """The control, when it was moved and rests again. Raises ValueError where none was within the time."""
+        end = time.monotonic() + timeout_seconds
+        while True:
             self._moved.clear()
-            moved = self._moved.wait(SETTLED_SECONDS if self._values else timeout_seconds)
-            if not moved and not self.found():
+            found, now = self.found(), time.monotonic()
+            rests_seconds = now - self._moved_seconds[found.address, found.leading] if found else 0.0
+            if rests_seconds >= SETTLED_SECONDS or found and now >= end:
+                return found
+            if now >= end or self._values and not found and now - max(list(self._moved_seconds.values())) >= SETTLED_SECONDS:
                 heard = f"only {', '.join(address for address, _ in list(self._values)[:4])}" if self._values else "nothing"
                 raise ValueError(f"no control for {self.to} was moved from end to end ({heard} was heard); check the address and port "
                                  "that the DAW sends to, and try again")
-            rests = not moved
-        return self.found()
+            self._moved.wait(min(SETTLED_SECONDS - rests_seconds, end - now) if self._values else end - now)

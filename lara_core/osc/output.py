@@ -16,6 +16,12 @@ from .maker import MadeBar
 FADE_SECONDS = 0.005  # where two bars meet that do not follow each other
 
 
+def check_free(folder: Path) -> None:
+    """Raise ValueError where a folder holds a session already."""
+    if (folder / "live.wav").exists():
+        raise ValueError(f"{folder} holds a session already; choose another folder")
+
+
 class SegmentFolder:
     """A folder of one session: segments/0000.wav and .mid ..., live.wav, which grows, and session.json. A context manager.
 
@@ -25,8 +31,7 @@ class SegmentFolder:
     def __init__(self, folder: Path, sample_rate_hz: int, channels: int):
         self.folder, self.sample_rate_hz = folder, sample_rate_hz
         self.records: list[dict] = []
-        if (folder / "live.wav").exists():
-            raise ValueError(f"{folder} holds a session already; choose another folder")
+        check_free(folder)
         (folder / "segments").mkdir(parents=True, exist_ok=True)
         self.whole = WavWriter(folder / "live.wav", sample_rate_hz, channels, growing=True)
 

@@ -71,7 +71,7 @@ class Receiver:
         for mapping in mappings:
             self.add_mapping(mapping)
         self._users, self._closing, self._left_out, self._complained = 1, threading.Event(), 0, -math.inf
-        self._rivals: dict[tuple, float] = {}
+        self._rivals: dict[str, dict[tuple, float]] = {}  # address -> who has sent it, and when
         self._echoed = (math.nan, math.nan)
         self._is_allowed = functools.lru_cache(256)(lambda host: any(ipaddress.ip_address(host) in network for network in self.allow))
         self._threads: list[threading.Thread] = []
@@ -162,8 +162,16 @@ class Receiver:
                     self.complain(f"The network does not answer as it should ({error.strerror}); messages may be missing.")
                     self._closing.wait(0.05)
                 continue
-            if packet and (not self.allow or self._is_allowed(sender[0])):
+            if packet and self._welcome(sender[0]):
                 self.handle(packet, self.clock() - waited, sender)
+
+    def _welcome(self, host: str) -> bool:
+        """Whether a sender is heard: this machine always is."""
+        if not self.allow or host.startswith("127.") or self._is_allowed(host):
+            return True
+        self.refused += 1
+        self.complain(f"{host} sends, and is not among the addresses that are heard; name it with --allow.")
+        return False
 
     def handle(self, packet: bytes, now: float, sender: tuple = (LOOPBACK, 0)) -> None:
         """A packet as it came at `now` -> what it changes; whatever is wrong with it is counted and told, and raises nothing."""
@@ -177,13 +185,12 @@ class Receiver:
             self.last_heard_seconds = now
             for address, arguments in messages:
                 self.received += 1
+                self._check_rivals(address, sender, now)
                 try:
                     self._dispatch(address, arguments, now)
                 except OscError as error:
                     self.refused += 1
                     self.complain(str(error))
-            if sender not in self._rivals or len(self._rivals) > 1:
-                self._check_rivals(sender, now)
 
     def hear(self, name: str, values: tuple, now: float) -> None:
         """What comes by another way than OSC, as its message in protocol.INCOMING would; a value out of its range is told, and raises nothing."""
@@ -207,18 +214,26 @@ class Receiver:
         if self.on_stranger is not None:
             self.on_stranger(address, arguments)
 
-    def _check_rivals(self, sender: tuple, now: float) -> None:
-        """Say so where two senders take turns; one that comes back after another is a second source, not a new socket."""
-        for other in [other for other, last in self._rivals.items() if now - last > RIVAL_SECONDS]:
-            del self._rivals[other]
-        if sender in self._rivals and next(reversed(self._rivals)) != sender:
-            self.complain(f"Two programs send at once ({sender[0]} port {sender[1]} and another): the later value counts. Stop one of them.")
-        self._rivals.pop(sender, None)
-        self._rivals[sender] = now
-        while len(self._rivals) > 8:
-            del self._rivals[next(iter(self._rivals))]
+    def _check_rivals(self, address: str, sender: tuple, now: float) -> None:
+        """Say so where two senders take turns at an address; one that comes back after another is a second source, not a new socket."""
+        if address not in self._handlers:
+            return
+        rivals = self._rivals.setdefault(address, {})
+        if len(rivals) == 1 and sender in rivals:  # as ever
+            rivals[sender] = now
+            return
+        for other in [other for other, last in rivals.items() if now - last > RIVAL_SECONDS]:
+            del rivals[other]
+        if sender in rivals and next(reversed(rivals)) != sender:
+            self.complain(f"Two programs send {address} at once ({sender[0]} port {sender[1]} and another): the later value counts. Stop one of them.")
+        rivals.pop(sender, None)
+        rivals[sender] = now
+        while len(rivals) > 8:
+            del rivals[next(iter(rivals))]
 
     def _protocol(self, address: Address, arguments: tuple, now: float) -> None:
+        if not address.kinds and arguments and not arguments[0]:  # a button that is let go
+            return
         self._apply(address.name, address.read(arguments), now)
 
     def _mapped(self, mapping: Mapping, arguments: tuple, now: float) -> None:

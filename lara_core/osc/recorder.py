@@ -19,7 +19,7 @@ HOLD_SECONDS = 0.25  # a value that did not change for longer was held, and then
 JOINT_BEATS = 1e-3  # between what was there and what was punched in
 MIN_PASS_BEATS = 0.25  # shorter ones are a transport that was just being located
 SAVE_SECONDS = 2.0
-MAX_SAMPLES = 1_000_000  # of one pass; a longer one is put together from several
+MAX_SAMPLES = 5_000  # of one pass; a longer one is put together from several: to thin what is open takes a few hundredths of a second
 
 
 class Recorder:

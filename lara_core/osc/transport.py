@@ -4,7 +4,9 @@ at any moment comes out, without steps and never backwards, except where the DAW
 Seconds are those of one monotonic clock; beats are quarter notes from the beginning of the song.
 """
 
+import bisect
 import functools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +18,7 @@ JUMP_SECONDS = 0.3  # further off than this, the DAW has jumped
 SLOPE_SECONDS = 2.0  # without a tempo, it is read from positions over so long
 SILENCE_SECONDS = 3.0  # a DAW that told its position and then is silent for so long while playing has gone
 DEFAULT_TEMPO_BPM = 120.0
+MOST_CHANGES = 1000  # of tempo that are remembered
 
 
 def _locked(method: Callable) -> Callable:
@@ -33,11 +36,12 @@ class Transport:
     def __init__(self):
         self._lock = threading.RLock()
         self.playing = False
-        self._told_playing = self._told_beats = False
+        self._told_playing = self._told_beats = self._tells_again = False
         self._tempo_bpm: float | None = None
         self._seconds, self._beat, self._off = 0.0, 0.0, 0.0  # where it was last told, and how far that was from what was expected
         self._told: deque[tuple[float, float]] = deque(maxlen=64)  # (seconds, beat) since the last jump
-        self._last_time = 0.0
+        self._last_time, self._moved_seconds = 0.0, 0.0
+        self._times: list[tuple[float, float]] = [(0.0, 0.0)]  # (seconds, beat) of the song where its tempo changes, for a DAW that tells no beats
 
     @property
     @_locked
@@ -61,16 +65,19 @@ class Transport:
     @property
     @_locked
     def last_told_seconds(self) -> float | None:
-        """When a position last came; None before the first."""
-        return self._told[-1][0] if self._told else None
+        """When a position last came, of a DAW that tells it again and again; else None."""
+        return self._told[-1][0] if self._tells_again and self._told else None
 
     @_locked
     def is_lost(self, seconds: float) -> bool:
-        """Whether the DAW plays, told positions, and has been silent since."""
-        return self.playing and bool(self._told) and seconds - self._told[-1][0] > SILENCE_SECONDS
+        """Whether the DAW plays, told positions again and again, and has been silent since."""
+        told = self.last_told_seconds
+        return self.playing and told is not None and seconds - told > SILENCE_SECONDS
 
     @_locked
     def set_tempo(self, bpm: float, seconds: float) -> None:
+        if not self._told_beats and self.playing and self._told and bpm != self._tempo_bpm:
+            self._keep(self._last_time + seconds - self._told[-1][0], self.beat(seconds))
         self._stay(seconds)
         self._tempo_bpm = bpm
 
@@ -97,12 +104,31 @@ class Transport:
         if self._told_beats:
             return False
         passed, self._last_time = time_seconds - self._last_time, time_seconds
-        follows = self._told and 0 <= passed <= SLOPE_SECONDS  # so tempo changes further back stay counted
-        return self._locate(self._told[-1][1] + passed * self.tempo_bpm / 60 if follows else time_seconds * self.tempo_bpm / 60, seconds)
+        follows = self._told and 0 <= passed <= SLOPE_SECONDS
+        return self._locate(self._told[-1][1] + passed * self.tempo_bpm / 60 if follows else self._beat_at(time_seconds), seconds)
+
+    def _keep(self, time_seconds: float, beat: float) -> None:
+        """Where in the song its tempo changes."""
+        self._times = sorted([*(known for known in self._times if abs(known[0] - time_seconds) > JUMP_SECONDS), (time_seconds, beat)])[-MOST_CHANGES:]
+
+    def _beat_at(self, time_seconds: float) -> float:
+        """The beat of a moment of the song, by the tempo changes that were met; behind the last one by the tempo of now."""
+        index = bisect.bisect_right(self._times, (time_seconds, math.inf))
+        start, beat = self._times[index - 1] if index else (0.0, 0.0)
+        if index == len(self._times):
+            return beat + (time_seconds - start) * self.tempo_bpm / 60
+        end, next_beat = self._times[index]
+        return beat + (time_seconds - start) * (next_beat - beat) / (end - start)
 
     def _locate(self, beat: float, seconds: float) -> bool:
-        if not self._told_playing and self._told and beat != self._told[-1][1]:
-            self._set_playing(beat > self._told[-1][1] and seconds - self._told[-1][0] < SILENCE_SECONDS, seconds)
+        was_playing = self.playing
+        if not self._told or beat != self._told[-1][1]:
+            self._moved_seconds = seconds
+        if not self._told_playing and self._told:
+            if beat != self._told[-1][1]:
+                self._set_playing(beat > self._told[-1][1] and seconds - self._told[-1][0] < SILENCE_SECONDS, seconds)
+            elif seconds - self._moved_seconds > JUMP_SECONDS:
+                self._set_playing(False, seconds)
         expected = self.beat(seconds)
         off = beat - expected
         first, jumped = not self._told, not self.playing or abs(off) > JUMP_SECONDS * self.tempo_bpm / 60
@@ -115,7 +141,8 @@ class Transport:
             self._beat, self._off = expected, off
         self._seconds = seconds
         self._told.append((seconds, beat))
-        return jumped and self.playing
+        self._tells_again |= len(self._told) > 1
+        return jumped and (self.playing or was_playing)
 
     def _set_playing(self, playing: bool, seconds: float) -> None:
         if playing != self.playing:

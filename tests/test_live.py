@@ -291,8 +291,11 @@ def test_commands(studio, tmp_path):
         say("/lara/generate")
         say("/lara/generate")
         assert [bar.bar for bar in one.run(2)] == [0, 1]
+        before = json.loads((tmp_path / "session.json").read_text())["segments"]
         say("/lara/segment/redo", 1)
         one.run(1)
+        after = json.loads((tmp_path / "session.json").read_text())["segments"]
+        assert after[0] == before[0] and after[1]["seed"] != before[1]["seed"], "the record tells the seed of what lies there"
         assert [values[0] for address, *values in one.sent if address == "/lara/segment/ready"] == [0, 1, 1]
         say("/lara/segment/redo", 7)
         one.run(0.1)

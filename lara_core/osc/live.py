@@ -259,7 +259,7 @@ class Conductor:
         old = self.delivered[index]
         if self.folder is not None:
             try:
-                path = self.folder.replace(index, made.samples, made.piece, made.emotion)
+                path = self.folder.replace(index, made.samples, made)
             except (ValueError, OSError) as error:
                 self.receiver.complain(f"Segment {index} cannot be written ({error}).")
                 return

@@ -10,7 +10,6 @@ import numpy as np
 from ..affect import write_atomic
 from ..audio import Audio, Cue, WavWriter, save
 from ..codec.midi import write_midi
-from ..codec.score import Score
 from .maker import MadeBar
 
 FADE_SECONDS = 0.005  # where two bars meet that do not follow each other
@@ -44,24 +43,35 @@ class SegmentFolder:
 
     def add(self, index: int, bar_index: int, start_beat: float, samples: np.ndarray, bar: MadeBar, repeated: bool) -> Path:
         """Segment `index`, which sounds at a bar of the song -> its WAV."""
-        path = self.replace(index, samples, bar.piece, bar.emotion)
+        path = self._write(index, samples, bar)
         valence, arousal = (round(float(value), 4) for value in bar.emotion.mean(0))
         self.records.append({"index": index, "start_beat": start_beat, "beats": bar.piece.frames / 4, "samples": samples.shape[1],
                              "tempo_bpm": bar.tempo_bpm, "seed": bar.seed, "repeated": repeated, "valence": valence, "arousal": arousal,
                              "file": f"segments/{path.name}"})
-        record = {"format": "lara-live", "sample_rate_hz": self.sample_rate_hz, "segments": self.records}
-        write_atomic(self.folder / "session.json", json.dumps(record, indent=1).encode())
+        self._tell()
         self.whole.add_cue(Cue(self.whole.frames, f"bar {bar_index + 1}" + (" (repeated)" if repeated else "")))
         self.whole.write(samples)
         return path
 
-    def replace(self, index: int, samples: np.ndarray, piece: Score, emotion: np.ndarray) -> Path:
-        """Write segment `index`, over what it was -> its WAV."""
-        path = self.folder / "segments" / f"{index:04}.wav"
-        save(path, Audio(samples, self.sample_rate_hz))
-        beats = np.arange(len(emotion)) / 4
-        write_midi(path.with_suffix(".mid"), piece, path.stem, valence=(beats, emotion[:, 0]), arousal=(beats, emotion[:, 1]))
+    def replace(self, index: int, samples: np.ndarray, bar: MadeBar) -> Path:
+        """Write segment `index`, over what it was -> its WAV. live.wav keeps what was heard."""
+        path = self._write(index, samples, bar)
+        for record in self.records:
+            if record["index"] == index:
+                record |= {"samples": samples.shape[1], "seed": bar.seed}
+        self._tell()
         return path
+
+    def _write(self, index: int, samples: np.ndarray, bar: MadeBar) -> Path:
+        path, (valence, arousal) = self.folder / "segments" / f"{index:04}.wav", bar.emotion.T
+        save(path, Audio(samples, self.sample_rate_hz))
+        beats = np.arange(len(valence)) / 4
+        write_midi(path.with_suffix(".mid"), bar.piece, path.stem, valence=(beats, valence), arousal=(beats, arousal))
+        return path
+
+    def _tell(self) -> None:
+        record = {"format": "lara-live", "sample_rate_hz": self.sample_rate_hz, "segments": self.records}
+        write_atomic(self.folder / "session.json", json.dumps(record, indent=1).encode())
 
 
 class SoundQueue:

@@ -430,6 +430,13 @@ def test_the_measured_track_and_the_playhead(page):
     page.wait_for_function(f"() => ({seen})() > {early} + 30")
     page.evaluate("audio.pause()")
     page.wait_for_function(f"() => Number.isNaN(({seen})())")
+    page.evaluate("""async () => {  // a piece that went on from another of one second
+        music.widgets[0].value = 1;
+        executed(music, { lara_measured: [{ times: [0.5], valence: [0], arousal: [0], seconds: 1, offset: 1 }] });
+        audio.currentTime = 1.3;
+        await audio.play();
+    }""")
+    page.wait_for_function(f"() => ({seen})() > {0.25 * paper['width']} && ({seen})() < {0.9 * paper['width']}")
 
 
 def passed(page, points, port=9400, tempo=120, recording=False):

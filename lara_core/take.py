@@ -87,6 +87,7 @@ class Take:
         self.segments: list[dict] = []
         self._past_codes, self._past_emotion = np.zeros((lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
         self._frames = 0  # of the segments so far
+        self._own_frames, self._own_prompt = 0, prompt  # of those that were made for the prompt of now
 
     def __iter__(self) -> Iterator[Segment]:
         """The first segment comes as soon as it can; later ones are made into sound while those after them are sampled."""
@@ -151,7 +152,7 @@ class Take:
         return None if self.memo is None else self.memo.codes.get(self._key(ask))
 
     def _key(self, ask: Ask) -> bytes:
-        facts = self.lara.digest, str(self.lara.device), ask.prompt, self.sampling, ask.seed, self.control and self.control.candidates
+        facts = self.lara.digest, str(self.lara.device), ask.prompt, self.sampling, ask.seed, self._is_new_text(ask), self.control and self.control.candidates
         return self.memo.key(facts, (ask.emotion, ask.context, ask.forced))
 
     def accept(self, plan: Plan, ask: Ask, codes: np.ndarray, facts: dict) -> tuple[Segment, Callable[[], np.ndarray]]:
@@ -163,7 +164,9 @@ class Take:
         seconds = self.session.position_seconds - start
         self.segments.append({"start_seconds": start, "seconds": seconds, "seed": ask.seed, "codes": pack_codes(codes)} | facts)
         self._past_codes, self._past_emotion = np.concatenate([ask.context, codes], axis=1), ask.emotion
-        self._frames += codes.shape[1]
+        given = 0 if self.begin is None else self.begin.shape[1]
+        self._own_frames = max((self._own_frames if self.prompt == self._own_prompt else 0) + min(codes.shape[1], self._frames + codes.shape[1] - given), 0)
+        self._frames, self._own_prompt = self._frames + codes.shape[1], self.prompt
         no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
         return Segment(index, start, seconds, ask.seed, codes, emotion, no_samples), render
 
@@ -200,10 +203,14 @@ class Take:
 
     def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int) -> np.ndarray:
         """Sampled codes [K,F] -> what becomes of them. A piece that would begin with silence is begun otherwise, so many times."""
-        codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled), ask.forced)
+        codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled, self._is_new_text(ask)), ask.forced)
         if beginnings and not ask.context.shape[1] and self.lara.codec.is_silent(codes):
             return self.sample([replace(ask, seed=ask.seed + 1)], show, beginnings - 1)[0][0]
         return codes
+
+    def _is_new_text(self, ask: Ask) -> bool:
+        """Whether what was before was not all made for the prompt of now: it was changed, or the piece goes on from another."""
+        return self.prompt != self._own_prompt or self._own_frames < ask.context.shape[1]
 
     def _show(self, share: float) -> None:
         """Tell of the share of the next segment that is done."""

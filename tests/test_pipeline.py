@@ -138,6 +138,23 @@ def test_a_continued_piece_begins_as_it_was_and_goes_on(lara, seconds, tempo, me
     assert all(np.array_equal(a.codes, b.codes) for a, b in zip(segments, again.write(), strict=True)), "the record makes it again"
 
 
+def test_another_text_brings_other_players_and_the_same_text_none(lara, monkeypatch):
+    told = []
+    monkeypatch.setattr(lara.codec, "mended", lambda context, codes, new_text=False: told.append(new_text) or codes)
+    take = lara.stream("solo piano", MOVING, Request(20.0, 120, seed=5), candidates=1)
+    for _ in range(2):
+        take.next_segment()
+    take.prompt = "string quartet"
+    take.next_segment()
+    assert told == [False, False, True]
+    finished = lara.stream("solo piano", MOVING, Request(8.0, 120, seed=5), candidates=1)
+    finished.write()
+    request, curve, begin = finished.continued(8.0, None, 3)
+    told.clear()
+    lara.stream("string quartet", curve, request, begin=begin, candidates=1).write()
+    assert told and all(told), "what was before may have been made for another text"
+
+
 def test_a_missing_emotion_holds_when_a_piece_goes_on(lara):
     moving, free = (lara.stream("solo piano", curve, Request(6.0, seed=5)) for curve in (MOVING, None))
     list(moving), list(free)

@@ -95,6 +95,17 @@ def test_what_nobody_would_play_is_not_written():
         assert np.array_equal(s.without_mute_notes(codes[:, :0], codes), codes), "a composer writes for those who are there"
 
 
+def test_nobody_takes_a_role_over_who_has_not_played_before():
+    bars = [(0, -1, 32, 0, -1, -1), (73, -1, 32, 0, -1, 16), (0, 40, -1, 24, 48, 24), (40, 0, 33, 0, -1, -1), (40, 0, 48, 48, 0, 16)]
+    codes = s.encode(s.Score([s.Bar(programs=programs) for programs in bars])).astype(np.int64)
+    who = lambda codes: [bar.programs for bar in s.decode(codes).bars]
+    mended = s.without_strangers(codes[:, :0], codes)
+    assert who(mended) == [(0, -1, 32, 0, -1, -1), (0, -1, 32, 0, -1, 16), (0, 40, -1, 0, 48, 16), (40, 0, 32, 0, -1, -1), (40, 0, 48, 48, 0, 16)], \
+        "a flute and a guitar are strangers to their roles, strings come in, violin and piano change places, a bass that rested is the same"
+    later = s.without_strangers(codes[:, :16], codes[:, 16:])
+    assert np.array_equal(np.concatenate([codes[:, :16], later], axis=1), mended), "what was before is known, and stays"
+
+
 def test_a_note_ends_where_the_harmony_leaves_it_and_none_that_people_hold():
     bar = lambda lane, start, duration, pitch: s.Note(s.LANE[lane], 16 * start, 16 * duration, pitch)
     held = [bar("pad1", 0, 4, 64), bar("pad2", 0, 4, 67), bar("bass", 0, 4, 48), bar("second", 1, 3, 76)]  # E, G, C and E over C, C, F, F: E is foreign to F

@@ -65,21 +65,23 @@ def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1))
 
 
 def players(piece: Score) -> list[int]:
-    """The programs of who is heard in a piece for some while, the melody first; drums aside."""
+    """The programs of who is heard in a piece for some while: who has the melody first, then who is heard longest; drums aside."""
     lengths = codes_of.sounding(piece)[:-1]
-    return list(dict.fromkeys(int(p) for own in lengths for p in np.argsort(-own, kind="stable") if own[p] >= PLAYS * piece.frames))
+    total, first = lengths.sum(0), int(lengths[0].argmax())
+    heard = [int(p) for p in np.argsort(-total, kind="stable") if total[p] >= PLAYS * piece.frames]
+    return sorted(heard, key=lambda p: p != first)
 
 
 def captions(rng: np.random.Generator, words: Sequence[str], programs: Sequence[int], emotion: np.ndarray) -> list[str]:
-    """Four wordings as a person would type them; words: for the style; programs: of who is heard, the melody first. A mood word is used
-    only where the whole piece stays near it."""
+    """Four wordings as a person would type them; words: for the style, none where it is not what is played; programs: of who is heard, see
+    `players`. A mood word is used only where the whole piece stays near it."""
     names = list(dict.fromkeys(INSTRUMENT_WORDS[p] for p in programs if p in INSTRUMENT_WORDS))
-    word = lambda: str(rng.choice(words))
+    word = lambda: str(rng.choice(words or names))
     forms = [word(), word(), f"{word()} {rng.choice(PLACES)}", f"{word()} {rng.choice(PLACES)}"]
     if names:
-        lead, *others = names[0], *rng.permutation(names[1:])
-        forms += [f"{word()} with {lead}", f"{lead}, {word()}", ", ".join([lead, *others[:2]])]
-        forms += [f"{lead} and {others[0]}", f"{lead} over {others[0]}"] if others else [f"{lead} {word()}"]
+        lead, *others = names
+        forms += [", ".join(names[:3])] + ([f"{word()} with {lead}", f"{lead}, {word()}"] if words else [])
+        forms += [f"{lead} and {others[0]}", f"{lead} over {others[0]}"] if others else [f"solo {lead}"]
     centre, spread = emotion.mean(0), np.abs(emotion - emotion.mean(0)).max()
     moods = [w for words, v, a in MOOD_WORDS for w in words if np.hypot(v - centre[0], a - centre[1]) < 0.42]
     if spread < 0.3 and moods:

@@ -27,6 +27,11 @@ class Style:
     lead_centre: int = 74  # MIDI pitch about which the lead moves
     pedal: bool = False  # a sustain pedal is part of the sound
 
+    @property
+    def programs(self) -> set[int]:
+        """Of everyone who may play in it, drums aside."""
+        return {*self.lead, *self.second, *self.bass, *self.comp, *self.pad}
+
 
 CALM_KEYS = (("sparse", "block"), ("arp8", "alberti"), ("arp8", "pulse"), ("arp16", "ostinato"))
 

@@ -216,6 +216,22 @@ def without_mute_notes(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return codes[:, before:]
 
 
+def without_strangers(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """codes [K,F] after context [K,Fc] -> codes in which nobody takes a role over who has not played before: a role that comes in may be
+    anyone's, and players may change places. Led far by an emotion, a model would bring in whomever, whatever the text says."""
+    codes, before = np.concatenate([context, codes], axis=1), context.shape[1]
+    last, known = np.full(len(ROLES), NO_PROGRAM), set()
+    for start in bar_starts(codes):
+        stated = codes[LANE["orchestra"], start:start + len(ROLES)]
+        if start >= before:
+            strange = (stated >= FIRST_PROGRAM) & (last >= FIRST_PROGRAM) & ~np.isin(stated, list(known))
+            strange[-1] = stated[-1] >= FIRST_PROGRAM and last[-1] >= FIRST_PROGRAM  # kits have numbers of their own
+            stated[strange] = last[strange]
+        last = np.where(stated >= FIRST_PROGRAM, stated, last)
+        known.update(stated[:-1][stated[:-1] >= FIRST_PROGRAM].tolist())
+    return codes[:, before:]
+
+
 def is_silent(codes: np.ndarray) -> bool:
     """Whether nothing is struck in codes [K,F]."""
     return not (codes[PITCH_LANES.start:PITCH_LANES.stop] >= FIRST_PITCH).any() and not codes[LANE["drums"]].any()

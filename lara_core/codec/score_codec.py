@@ -59,7 +59,8 @@ class ScoreCodec:
             at += bar.frames
         return np.concatenate([session.sound(bars, piece.tonic)(), session.finish()], axis=1)
 
-    def mended(self, context: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    def mended(self, context: np.ndarray, codes: np.ndarray, new_text: bool = False) -> np.ndarray:
+        codes = codes if new_text else score.without_strangers(context, codes)
         return score.without_hanging_notes(context, score.without_mute_notes(context, codes))
 
     def is_silent(self, codes: np.ndarray) -> bool:

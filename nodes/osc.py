@@ -47,7 +47,7 @@ def recorder_of(port: int, listen: str, mappings: str) -> Recorder:
 
 def forget(receiver: Receiver, port: int, graph: dict | None) -> None:
     """Mappings that no OSC Input of the graph, as ComfyUI runs it, has any more are gone; unless a link brings them, whom nobody can read yet."""
-    all_inputs = [node["inputs"] for node in (graph or {}).values() if node["class_type"] == OSCInput.NODE_ID]
+    all_inputs = [node["inputs"] for node in (graph or {}).values() if node["class_type"] == "LARAOSCInput"]
     if not all_inputs or any(isinstance(inputs.get(name), list) for inputs in all_inputs for name in ("port", "mappings")):
         return
     lines = [line.strip() for inputs in all_inputs if inputs["port"] == port for line in inputs["mappings"].splitlines()]
@@ -99,12 +99,10 @@ def add_route() -> None:
 
 
 class OSCInput(io.ComfyNode):
-    NODE_ID = "LARAOSCInput"
-
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id=cls.NODE_ID, display_name="OSC Input", category=CATEGORY,
+            node_id="LARAOSCInput", display_name="OSC Input", category=CATEGORY,
             description="Emotion from a DAW or a control surface over OSC: the curve of a recorded pass, or the latest values.",
             inputs=[io.Combo.Input("use", options=[RECORDED, LATEST],
                                    tooltip="The curve lies on the song's beats; before there is one, the latest values count."),

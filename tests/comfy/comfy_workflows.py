@@ -60,7 +60,7 @@ WORKFLOWS: dict[str, list[Node]] = {
         Node("LARAEmotionCurve", (40, 60), (560, 380),
              {"curve": curve("seconds", "smooth", (0, 0.2, -0.6), (12, -0.1, -0.2), (24, -0.6, 0.5), (30, -0.7, 0.85), (33, 0.5, 0.1), (45, 0.7, -0.4))}),
         Node("LARAGenerateMusic", (640, 60), (400, 560),
-             {"prompt": "film score, orchestra and piano", "seconds": 45.0, "seed": 26, "takes": 4}, {"emotion": (0, 0)}),
+             {"prompt": "film score, orchestra and piano", "seconds": 45.0, "seed": 21, "takes": 4}, {"emotion": (0, 0)}),
         Node("LARARankTakes", (1080, 60), (400, 260), {}, {"piece": (1, 1)}),
         Node("PreviewAny", (1080, 370), (780, 260), {}, {"source": (2, 3)}),
         Node("LARASaveMusic", (1520, 60), (340, 260), {"filename_prefix": "audio/film-cue"}, {"piece": (2, 2)}),

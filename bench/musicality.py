@@ -54,7 +54,7 @@ def bars_of(piece: Score) -> list[frozenset]:
     """For each bar the notes that start in it: (lane, frame in the bar, semitones above the tonic)."""
     bars, starts = [set() for _ in piece.bars], piece.bar_starts()
     for note in piece.notes:
-        bar = int(np.searchsorted(starts, note.start, side="right")) - 1
+        bar = score.bar_number(starts, note.start)
         bars[bar].add((note.lane, int(note.start - starts[bar]), note.pitch - score.key_shift(piece.tonic)))
     return [frozenset(bar) for bar in bars]
 

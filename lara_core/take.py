@@ -87,7 +87,7 @@ class Take:
         self.segments: list[dict] = []
         self._past_codes, self._past_emotion = np.zeros((lara.codec.n_codebooks, 0), np.int64), np.zeros((0, 2), np.float32)
         self._frames = 0  # of the segments so far
-        self._own_frames, self._own_prompt = 0, prompt  # of those that were made for the prompt of now
+        self._own_start, self._own_prompt = 0 if begin is None else begin.shape[1], prompt  # the frame from which all was made for the prompt of now
 
     def __iter__(self) -> Iterator[Segment]:
         """The first segment comes as soon as it can; later ones are made into sound while those after them are sampled."""
@@ -164,9 +164,9 @@ class Take:
         seconds = self.session.position_seconds - start
         self.segments.append({"start_seconds": start, "seconds": seconds, "seed": ask.seed, "codes": pack_codes(codes)} | facts)
         self._past_codes, self._past_emotion = np.concatenate([ask.context, codes], axis=1), ask.emotion
-        given = 0 if self.begin is None else self.begin.shape[1]
-        self._own_frames = max((self._own_frames if self.prompt == self._own_prompt else 0) + min(codes.shape[1], self._frames + codes.shape[1] - given), 0)
-        self._frames, self._own_prompt = self._frames + codes.shape[1], self.prompt
+        if self.prompt != self._own_prompt:
+            self._own_start, self._own_prompt = max(self._own_start, self._frames), self.prompt
+        self._frames += codes.shape[1]
         no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
         return Segment(index, start, seconds, ask.seed, codes, emotion, no_samples), render
 
@@ -210,7 +210,7 @@ class Take:
 
     def _is_new_text(self, ask: Ask) -> bool:
         """Whether what was before was not all made for the prompt of now: it was changed, or the piece goes on from another."""
-        return self.prompt != self._own_prompt or self._own_frames < ask.context.shape[1]
+        return self.prompt != self._own_prompt or self._frames - ask.context.shape[1] < self._own_start
 
     def _show(self, share: float) -> None:
         """Tell of the share of the next segment that is done."""

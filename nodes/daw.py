@@ -79,9 +79,7 @@ class EmotionFromDAW(io.ComfyNode):
         from ..lara_core.daw import TOLERANCE, commands, read
 
         arrangement = read(place(file))
-        lanes = arrangement.emotion_lanes(valence_lane.strip() or None, arousal_lane.strip() or None)
-        if low != high:
-            lanes = tuple(None if lane is None else lane.ranged(low, high) for lane in lanes)
+        lanes = arrangement.emotion_lanes(valence_lane.strip() or None, arousal_lane.strip() or None, span=(low, high) if low != high else None)
         curve = arrangement.curve(*lanes)
         return io.NodeOutput(curve, commands.told(curve, lanes, arrangement, TOLERANCE))
 

@@ -10,7 +10,7 @@ import numpy as np
 from comfy_api.latest import io
 
 from ..lara_core.affect import Curve
-from ..lara_core.osc.mapping import read_mapping
+from ..lara_core.osc.mapping import Mapping, read_mapping
 from ..lara_core.osc.receiver import EVERY_ADDRESS, LOOPBACK, PORT, Receiver
 from ..lara_core.osc.recorder import Recorder, at_most
 from .common import CATEGORY, LaraEmotion
@@ -24,9 +24,14 @@ listening: dict[int, Recorder] = {}  # by port; from the first run of a node on,
 closed: dict[int, Curve | None] = {}  # what was recorded on a port that is about to be opened in another way
 
 
+def mappings_of(text: str) -> list[Mapping]:
+    """The lines of an input. Raises ValueError in one sentence."""
+    return [read_mapping(line.strip()) for line in text.splitlines() if line.strip()]
+
+
 def recorder_of(port: int, listen: str, mappings: str) -> Recorder:
     """The recorder of a port, which is opened if it is not yet, and anew where `listen` was changed. Raises ValueError in one sentence."""
-    wanted = [read_mapping(line.strip()) for line in mappings.splitlines() if line.strip()]
+    wanted = mappings_of(mappings)
     host, earlier = LISTEN[listen], listening.get(port)
     if earlier is not None and earlier.receiver.host != host and earlier.receiver.users == 1:
         del listening[port]
@@ -50,8 +55,7 @@ def forget(receiver: Receiver, port: int, graph: dict | None) -> None:
     all_inputs = [node["inputs"] for node in (graph or {}).values() if node["class_type"] == "LARAOSCInput"]
     if not all_inputs or any(isinstance(inputs.get(name), list) for inputs in all_inputs for name in ("port", "mappings")):
         return
-    lines = [line.strip() for inputs in all_inputs if inputs["port"] == port for line in inputs["mappings"].splitlines()]
-    wanted = [read_mapping(line) for line in lines if line]
+    wanted = [mapping for inputs in all_inputs if inputs["port"] == port for mapping in mappings_of(inputs["mappings"])]
     for mapping in [mapping for mapping in receiver.mappings if mapping not in wanted]:
         receiver.remove_mapping(mapping)
 

@@ -230,6 +230,15 @@ def osc_input(pack):
         osc.listening.pop(port).receiver.close()
 
 
+def play_a_pass(receiver):
+    """Four beats from beat 8 on, whose valence rises from -1 to 1."""
+    from lara_core.osc.protocol import encode
+
+    for at, message in ((0.0, ("/lara/tempo", 120.0)), (0.0, ("/lara/va", -1.0, 0.0)), (0.0, ("/lara/play", True)), (0.0, ("/lara/position", 8.0)),
+                        (2.0, ("/lara/va", 1.0, 0.0)), (2.0, ("/lara/position", 12.0)), (2.0, ("/lara/play", False))):
+        receiver.handle(encode(*message), at)
+
+
 def test_a_daw_is_heard_and_only_what_is_new_runs_again(pack, run, osc_input):
     inputs, send = osc_input
     fingerprint = lambda: pack.nodes_by_id["LARAOSCInput"].fingerprint_inputs(**inputs)  # noqa: E731
@@ -252,10 +261,7 @@ def test_a_recorded_pass_is_a_curve_in_beats(pack, run, osc_input):
     run("LARAOSCInput", **inputs)
     osc = sys.modules["lara_pack.nodes.osc"]
     receiver = osc.listening[inputs["port"]].receiver
-    from lara_core.osc.protocol import encode
-    for at, message in ((0.0, ("/lara/tempo", 120.0)), (0.0, ("/lara/va", -1.0, 0.0)), (0.0, ("/lara/play", True)), (0.0, ("/lara/position", 8.0)),
-                        (2.0, ("/lara/va", 1.0, 0.0)), (2.0, ("/lara/position", 12.0)), (2.0, ("/lara/play", False))):
-        receiver.handle(encode(*message), at)
+    play_a_pass(receiver)
     curve, _, status = run("LARAOSCInput", **inputs)
     assert curve.unit == "beats" and curve.points[0] == (8.0, -1.0, 0.0) and curve.points[-1][0] == pytest.approx(12, abs=0.1) and "up to beat 12" in status
     told = lambda: [message for event, message in pack.sent if event == osc.EVENT and message["port"] == inputs["port"]]  # noqa: E731
@@ -271,10 +277,7 @@ def test_who_is_heard_can_be_changed_and_what_was_recorded_stays(pack, run, osc_
     inputs, _ = osc_input
     run("LARAOSCInput", **inputs)
     osc = sys.modules["lara_pack.nodes.osc"]
-    from lara_core.osc.protocol import encode
-    for at, message in ((0.0, ("/lara/tempo", 120.0)), (0.0, ("/lara/va", -1.0, 0.0)), (0.0, ("/lara/play", True)), (0.0, ("/lara/position", 8.0)),
-                        (2.0, ("/lara/va", 1.0, 0.0)), (2.0, ("/lara/position", 12.0)), (2.0, ("/lara/play", False))):
-        osc.listening[inputs["port"]].receiver.handle(encode(*message), at)
+    play_a_pass(osc.listening[inputs["port"]].receiver)
     recorded = run("LARAOSCInput", **inputs)[0]
     inputs["listen"] = "the network"
     assert recorded.unit == "beats" and run("LARAOSCInput", **inputs)[0] == recorded

@@ -54,14 +54,20 @@ def test_the_tempo_is_read_from_positions_where_nobody_tells_it():
     assert transport.playing and transport.tempo_bpm == pytest.approx(96, rel=0.01)
 
 
-def test_seconds_are_counted_in_beats_over_a_change_of_tempo():
+def in_seconds(first_bpm: float, then_bpm: float, polls: int) -> Transport:
+    """One that was told seconds ten times a second, and in the middle another tempo."""
     transport = Transport()
-    transport.set_tempo(60, 0.0)
+    transport.set_tempo(first_bpm, 0.0)
     transport.set_playing(True, 0.0)
-    for poll in range(41):
-        if poll == 20:
-            transport.set_tempo(120, 2.0)
+    for poll in range(polls):
+        if poll == polls // 2:
+            transport.set_tempo(then_bpm, poll * 0.1)
         transport.set_time(poll * 0.1, poll * 0.1)
+    return transport
+
+
+def test_seconds_are_counted_in_beats_over_a_change_of_tempo():
+    transport = in_seconds(60, 120, 41)
     assert transport.beat(4.0) == pytest.approx(2 + 4, abs=0.15)
 
 
@@ -77,13 +83,7 @@ def test_jumps_are_told_from_jitter_and_silence_from_standing():
 
 
 def test_seconds_after_a_jump_are_counted_over_the_tempo_changes_that_were_met():
-    transport = Transport()
-    transport.set_tempo(120, 0.0)
-    transport.set_playing(True, 0.0)
-    for poll in range(200):
-        if poll == 100:
-            transport.set_tempo(60, 10.0)
-        transport.set_time(poll * 0.1, poll * 0.1)
+    transport = in_seconds(120, 60, 200)
     assert transport.beat(19.9) == pytest.approx(29.9, abs=0.2)
     assert transport.set_time(12.0, 20.0) and transport.beat(20.0) == pytest.approx(22, abs=0.2), "behind the change"
     assert transport.set_time(5.0, 20.1) and transport.beat(20.1) == pytest.approx(10, abs=0.2), "before it"

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lara_core.codec import score as codes_of
-from lara_core.codec.score import ARTICULATIONS, METRES, ROLE_OF_LANE, ROLES, Bar, Chord, Note, Score
+from lara_core.codec.score import ARTICULATIONS, METRES, ROLE_OF_LANE, ROLES, Bar, Chord, Note, Score, bar_number
 
 from . import patterns
 from .corpus import Played, packed
@@ -83,10 +83,9 @@ def varied(piece: Score, rng: np.random.Generator) -> Score:
     """The piece, each phrase of it played another way."""
     starts = piece.bar_starts()
     ways = [Way(rng) for _ in range(0, len(starts), PHRASE_BARS)]
-    bar_of = lambda frame: int(np.searchsorted(starts, frame, side="right")) - 1
-    way_of = lambda frame: ways[bar_of(frame) // PHRASE_BARS]
-    position = lambda frame: frame - starts[bar_of(frame)]
-    notes = [way_of(n.start).note(n, position(n.start), METRES[piece.bars[bar_of(n.start)].metre][1], piece.tonic) for n in piece.notes]
+    way_of = lambda frame: ways[bar_number(starts, frame) // PHRASE_BARS]
+    position = lambda frame: frame - starts[bar_number(starts, frame)]
+    notes = [way_of(n.start).note(n, position(n.start), METRES[piece.bars[bar_number(starts, n.start)].metre][1], piece.tonic) for n in piece.notes]
     drums = np.split(piece.drums, starts[PHRASE_BARS::PHRASE_BARS])
     return Score([ways[b // PHRASE_BARS].bar(bar) for b, bar in enumerate(piece.bars)], piece.tonic, [note for note in notes if note is not None],
                  [way_of(chord.start).chord(chord, piece.tonic) for chord in piece.chords],

@@ -12,7 +12,6 @@ import argparse
 import csv
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -29,6 +28,8 @@ from lara_core.predictor import (
     DIMENSIONS, HARMONY, LEVEL_RMS, RESTS_BELOW, TEXTURE, Heard, combined, hear, kernel, posterior, scaled, smoothed,
 )
 from lara_core.score import bootstrap, concordance, pearson
+
+from .windows import write_arrays
 
 LISTENER, LAYER, HOP_SECONDS = "musicnn", "pool", 4.0
 TRAINING_HOP_SECONDS = 3.0  # ten windows a clip; about 0.6 CPU-seconds
@@ -49,9 +50,7 @@ def heard_clip(path: Path, cache: Path, listener) -> Heard:
     stored = cache / f"{path.stem}.npz"
     if not stored.exists():
         heard = hear(path, None, listener)
-        with tempfile.NamedTemporaryFile(suffix=".npz", dir=cache, delete=False) as file:
-            np.savez(file, **vars(heard))
-        os.replace(file.name, stored)
+        write_arrays(stored, vars(heard))
     with np.load(stored) as data:
         return Heard(**data)
 
@@ -78,7 +77,7 @@ def not_music(cache: Path, listener) -> tuple[np.ndarray, np.ndarray]:
                 subprocess.run(["espeak-ng", "-v", voice, "-s", str(130 + 6 * i), "-w", file.name, TEXT], check=True)
                 heard[f"speech {voice}"] = hear(file.name, None, listener)
         rows = [sounding(h) for h in heard.values()]
-        np.savez(stored, features=np.concatenate(rows), kinds=np.repeat(list(heard), [len(r) for r in rows]))
+        write_arrays(stored, {"features": np.concatenate(rows), "kinds": np.repeat(list(heard), [len(r) for r in rows])})
     with np.load(stored) as data:
         return data["features"], data["kinds"]
 

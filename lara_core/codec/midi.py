@@ -11,7 +11,7 @@ import numpy as np
 from .harmony import KRUMHANSL_KESSLER, estimate_key
 from .parts import Part, from_parts, last_bass_pitch, pitch_class_weights
 from .performance import DRUM_CHANNEL, drum_velocity, note_velocity
-from .score import DRUMS, METRES, ROLE_OF_LANE, ROLES, Note, Score
+from .score import DRUMS, METRES, ROLE_OF_LANE, ROLES, Note, Score, bar_number
 from .timeline import PartNote
 
 TICKS_PER_QUARTER = 480
@@ -240,7 +240,7 @@ def _note_events(score: Score, starts, role: str) -> list:
     index, channel = ROLES.index(role), CHANNELS[role]
     events = []
     for note in sounding_notes(score, role):
-        b = int(np.searchsorted(starts, note.start, "right")) - 1
+        b = bar_number(starts, note.start)
         velocity = note_velocity(score.bars[b], note.lane, note.start - starts[b], note.start)
         if score.bars[b].programs[index] < 0:
             continue
@@ -268,7 +268,7 @@ def _drum_events(score: Score, starts) -> list:
     import mido
     events = []
     for frame in np.flatnonzero(score.drums).tolist():
-        b = int(np.searchsorted(starts, frame, "right")) - 1
+        b = bar_number(starts, frame)
         if score.bars[b].programs[ROLES.index("kit")] < 0:
             continue
         for bit, (name, key) in enumerate(DRUMS.items()):

@@ -11,7 +11,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from .harmony import estimate_key, find_chords
-from .score import DRUMS, LANE, METRES, PITCH_LANES, QUALITIES, ROLE_OF_LANE, ROLES, Bar, Chord, Note, Score
+from .score import DRUMS, LANE, METRES, PITCH_LANES, QUALITIES, ROLE_OF_LANE, ROLES, Bar, Chord, Note, Score, bar_number
 from .timeline import FRAMES_PER_QUARTER, PartNote, Placed, nearest_metre, plan_bars, quantise, swings, unswing
 
 MAX_MINUTES = 120.0
@@ -270,7 +270,7 @@ def _bar_programs(allocated, parts, starts, ends) -> list[list[int]]:
     """Per bar and role the program that sounds longest; a role rests (-1) where it is silent for four bars or more."""
     weight = [[Counter() for _ in ROLES] for _ in starts]
     for lane, note in allocated:
-        first = int(np.searchsorted(starts, note.start, "right")) - 1
+        first = bar_number(starts, note.start)
         for b in range(first, len(starts)):
             if starts[b] >= note.end:
                 break
@@ -383,15 +383,12 @@ def _bars(names, whole, starts, ends, parts, allocated, drum_velocities, drums, 
           swing) -> list[Bar]:
     programs = _bar_programs(allocated, parts, starts, ends)
     kits = [part.program for part in parts if part.is_drum and part.notes]
-
-    def bar_of(frame: int) -> int:
-        return int(np.searchsorted(starts, frame, "right")) - 1
     velocities, ratios = defaultdict(list), defaultdict(list)
     for at, velocity in drum_velocities:
-        velocities[bar_of(at)].append(velocity)
+        velocities[bar_number(starts, at)].append(velocity)
     following = {}
     for lane, note in reversed(allocated):
-        bar = bar_of(note.start)
+        bar = bar_number(starts, note.start)
         velocities[bar].append(note.velocity)
         after = following.get(lane)
         if after is not None and after - note.start <= 2 * (note.end - note.start) + 4:  # else a rest, not an articulation

@@ -16,6 +16,7 @@ the tonic, so that a small model learns harmony once instead of twelve times. A 
 The grid is given in generation, never sampled: metre, bar lines and form are exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -105,6 +106,11 @@ class Score:
 
     def bar_starts(self) -> np.ndarray:
         return np.cumsum([0] + [bar.frames for bar in self.bars])[:-1]
+
+
+def bar_number(starts: Sequence[int], frame: int) -> int:
+    """The bar that a frame lies in, of bars that begin at `starts`."""
+    return int(np.searchsorted(starts, frame, side="right")) - 1
 
 
 def tempo_token(bpm: float) -> int:
@@ -243,7 +249,7 @@ def sounding(piece: Score) -> np.ndarray:
     lengths, starts = np.zeros((len(ROLES), 128)), piece.bar_starts()
     for frame, role, length in [(note.start, ROLE_OF_LANE[note.lane], note.duration) for note in piece.notes] + \
                                [(int(frame), ROLES.index("kit"), 1) for frame in np.flatnonzero(piece.drums)]:
-        program = piece.bars[int(np.searchsorted(starts, frame, side="right")) - 1].programs[role]
+        program = piece.bars[bar_number(starts, frame)].programs[role]
         if program >= 0:
             lengths[role, program] += length
     return lengths

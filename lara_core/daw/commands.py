@@ -27,7 +27,7 @@ def curve(args: argparse.Namespace) -> str:
     """Do what add_curve_arguments describes -> what was found. Raises ValueError or OSError."""
     arrangement = read(args.file)
     if args.list:
-        lanes = [lane for lane in arrangement.lanes if args.lane.casefold() in lane.name.casefold()]
+        lanes = arrangement.within(args.lane)
         return "\n".join([f"{args.file}: {len(lanes)} lanes", *(f"  {_told(lane, arrangement)}" for lane in lanes),
                           *_time_told(arrangement)])
     if args.output is None:
@@ -37,9 +37,7 @@ def curve(args: argparse.Namespace) -> str:
         raise ValueError(f"the output {output} would replace the file that is read; choose another name")
     if not 0 <= args.tolerance <= 1:
         raise ValueError(f"--tolerance is {args.tolerance:g}; give a number from 0 to 1")
-    lanes = arrangement.emotion_lanes(args.valence_lane, args.arousal_lane, args.lane)
-    if args.range is not None:
-        lanes = tuple(None if lane is None else lane.ranged(*args.range) for lane in lanes)
+    lanes = arrangement.emotion_lanes(args.valence_lane, args.arousal_lane, args.lane, args.range)
     found = arrangement.curve(*lanes, args.tolerance)
     found.save(output)
     return f"{output}: {told(found, lanes, arrangement, args.tolerance)}"

@@ -99,13 +99,17 @@ class Arrangement:
         """Seconds -> its own time: by its tempo map where it has one (30 to 300 quarter notes a minute)."""
         return Request(1.0, self.tempo).beats_at(seconds) if self.unit == "beats" else seconds
 
+    def within(self, part: str) -> list[Lane]:
+        """The lanes that have this in their name: those of a track, of a device. Case is ignored."""
+        return [lane for lane in self.lanes if part.casefold() in lane.name.casefold()]
+
     def find(self, word: str, within: str = "") -> Lane | None:
         """The lane of that name, or the only one whose name ends in a part with the word, or has it; None if none does.
 
         within: look only at lanes that have this in their name, a track or a device. Case is ignored. Raises ValueError where
         several lanes fit equally well.
         """
-        word, lanes = word.casefold(), [lane for lane in self.lanes if within.casefold() in lane.name.casefold()]
+        word, lanes = word.casefold(), self.within(within)
         names = [lane.name.casefold() for lane in lanes]
         for fits in ([name == word for name in names], [name.split(" / ")[-1] == word for name in names],
                      [word in name.split(" / ")[-1] for name in names], [word in name for name in names]):
@@ -117,14 +121,16 @@ class Arrangement:
                 return found[0]
         return None
 
-    def emotion_lanes(self, valence: str | None = None, arousal: str | None = None, within: str = "") -> tuple[Lane | None, Lane | None]:
-        """The lanes of valence and arousal: those named, else those whose names say so. One of them may be None, for 0.
+    def emotion_lanes(self, valence: str | None = None, arousal: str | None = None, within: str = "",
+                      span: tuple[float, float] | None = None) -> tuple[Lane | None, Lane | None]:
+        """The lanes of valence and arousal: those named, else those whose names say so. One of them may be None, for 0. span: the range of
+        both, low and high, in place of their own.
 
-        Raises ValueError, naming the lanes that there are, where a named one is missing or none says what it is.
+        Raises ValueError, naming the lanes that there are, where a named one is missing or none says what it is, and where values leave the span.
         """
         if not self.lanes:
             raise ValueError(f"{self.file} holds no automation; draw valence and arousal as two lanes and save it again")
-        if within and not any(within.casefold() in lane.name.casefold() for lane in self.lanes):
+        if not self.within(within):
             raise ValueError(f"{self.file} has no lane with {within!r} in its name; it has {named(self.lanes)}")
         for option, name in (("valence", valence), ("arousal", arousal)):
             if name is not None and self.find(name, within) is None:
@@ -133,7 +139,7 @@ class Arrangement:
         if lanes == (None, None):
             raise ValueError(f"no lane of {self.file} is called valence or arousal; name those that are (--valence-lane, --arousal-lane): it has "
                              f"{named(self.lanes)}")
-        return lanes
+        return lanes if span is None else tuple(lane and lane.ranged(*span) for lane in lanes)
 
     def curve(self, valence: Lane | None, arousal: Lane | None, tolerance: float = TOLERANCE) -> Curve:
         """Two lanes -> one linear Curve from time 0 on, thinned to few points within `tolerance` of them (a jump takes JUMP).

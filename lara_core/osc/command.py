@@ -73,11 +73,12 @@ def main(args: argparse.Namespace) -> None:
     feedback = [_target(text) for text in args.feedback] if args.feedback else [(LOOPBACK, FEEDBACK_PORT)]
     args.output.mkdir(parents=True, exist_ok=True)
     kept = args.output / CURVE_FILE
+    has_curve = curve is None and kept.exists()
     if not args.record_only:
         check_free(args.output)
-    if kept.exists() and args.curve is None:
-        if not args.record_only:
+        if has_curve:
             raise ValueError(f"{args.output} holds a recorded curve; give it with --curve, or choose another folder")
+    elif has_curve:
         curve = Curve.load(kept)  # a further pass is punched in
     with contextlib.ExitStack() as stack:
         receiver = stack.enter_context(Receiver(args.port, EVERY_ADDRESS if args.lan else LOOPBACK, args.allow, feedback, mappings))

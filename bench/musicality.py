@@ -1,6 +1,6 @@
 """Is it well-formed music? Scores of the model beside scores by people, measure by measure.
 
-    python -m bench.musicality --human runs/scores.npz runs/scores_pop909.npz [--corpus runs/corpus.npz] [--model NAME|PATH]
+    python -m bench.musicality --human runs/scores.npz runs/scores_pop909.npz [--corpus runs/corpus.npz] [--still] [--model NAME|PATH]
 
 The human files are made by training.scores and training.pop909, the corpus by training.corpus. Everything is measured on notes, not
 on sound, over pieces cut to the same number of bars. A measure agrees where the model's median lies between the quartiles of the
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lara_core.affect import PRESETS
+from lara_core.affect import PRESETS, Curve
 from lara_core.codec import Request, score
 from lara_core.codec.score import METRES, Note, Score
 from lara_core.pipeline import EMBEDDED, Lara
@@ -25,6 +25,7 @@ from lara_core.pipeline import EMBEDDED, Lara
 TEXTS = ("solo piano", "string quartet", "cinematic orchestra", "jazz trio", "electronic dance", "folk tune", "acoustic guitar", "waltz")
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10), "harmonic minor": (0, 2, 3, 5, 7, 8, 11)}
 CHANCE_BARS = 2  # a run of so many equal bars may be chance: an alberti bass on I is nobody's
+STILL = [Curve.constant(valence, arousal) for valence in (-0.5, 0.5) for arousal in (-0.5, 0.5)]
 FEW_NOTES = 4  # bars with fewer are in every piece
 
 
@@ -135,9 +136,9 @@ def longest_copy(pieces: Sequence[np.ndarray], corpus: Path) -> list[int]:
     return found
 
 
-def composed(lara: Lara, seconds: float, seeds: int) -> list[tuple[np.ndarray, Score]]:
-    """Codes and Score of pieces by the model: every text with every preset arc in turn."""
-    jobs = [(text, list(PRESETS.values())[(i + seed) % len(PRESETS)], seed) for i, text in enumerate(TEXTS) for seed in range(1, seeds + 1)]
+def composed(lara: Lara, seconds: float, seeds: int, curves: Sequence[Curve]) -> list[tuple[np.ndarray, Score]]:
+    """Codes and Score of pieces by the model: every text with every curve in turn."""
+    jobs = [(text, curves[(i + seed) % len(curves)], seed) for i, text in enumerate(TEXTS) for seed in range(1, seeds + 1)]
     made = []
     for text, curve, seed in tqdm(jobs, desc="composing", unit="piece"):
         take = lara.stream(text, curve, Request(seconds, seed=seed))
@@ -153,12 +154,13 @@ def main():
     parser.add_argument("--model", default=EMBEDDED)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--still", action="store_true", help="requests that stand, one in each quadrant, in place of the preset arcs: few human pieces turn from glad to dark")
     parser.add_argument("--bars", type=int, default=16, help="pieces are cut to so many")
     parser.add_argument("-o", "--output", type=Path, help="all measurements as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)  # more are slower at this size
     lara = Lara.load(args.model)
-    made = composed(lara, args.seconds, args.seeds)
+    made = composed(lara, args.seconds, args.seeds, STILL if args.still else list(PRESETS.values()))
     groups = {lara.name: (codes for codes, _ in made)} | {path.stem: pieces_of(path) for path in args.human}
     rows = {name: [measures(piece) for piece in cut(pieces, args.bars)] for name, pieces in groups.items()}
     people = [row for name in list(rows)[1:] for row in rows[name]]

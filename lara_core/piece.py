@@ -36,7 +36,7 @@ class Piece:
         """Seconds -> beats of a curve in beats: by the tempo asked for, or where the music chose it, by its bar lines."""
         import numpy as np
 
-        if self.request.tempo is not None:
+        if self.request.free_from_beat == np.inf:
             return self.request.beats_at
         return None if self.bar_lines is None else lambda seconds: np.interp(seconds, self.bar_lines["seconds"], self.bar_lines["beats"])
 
@@ -104,7 +104,7 @@ def write_take(take, wav: Path, scored: bool = True, segments: "Iterable[Segment
         performer = getattr(take.session, "performer", None)  # bars and tempi, where the codec has them
         tempo = None if performer is None else (performer.starts_seconds[:-1], [bar.tempo_bpm for bar in performer.bars])
         record, score = take.record() | {"written_by": written_by()}, None
-        if performer is not None and take.curve is not None and take.curve.unit == "beats" and take.request.tempo is None:
+        if performer is not None and take.curve is not None and take.curve.unit == "beats" and take.request.free_from_beat < float("inf"):
             record["bar_lines"] = {"seconds": list(map(float, performer.starts_seconds)), "beats": [frame / 4 for frame in performer.starts_frames]}
         if scored:
             score, record["score"] = _measured(part, take.curve, take.beats_at)

@@ -226,15 +226,16 @@ class Take:
 
     def continued(self, seconds: float, curve: Curve | None, seed: int) -> tuple[Request, Curve | None, np.ndarray]:
         """What makes a piece that begins as this finished one and goes on for `seconds` more: its Request, Curve and the codes [K,F] it
-        begins with. Bars keep their tempo, but those that close the piece are not kept. curve: of what is added; None goes on as the
-        piece ended."""
+        begins with. Bars keep their tempo, but those that close the piece are not kept; where the music chose its tempo it goes on to
+        choose. curve: of what is added; None goes on as the piece ended."""
         performer = getattr(self.session, "performer", None)
         tempo, begin = self.request.tempo, np.concatenate([unpack_codes(segment["codes"]) for segment in self.segments], axis=1)
         if performer is not None:
             kept = max(len(performer.bars) - CLOSING_BARS, 1)
             begin = begin[:, :performer.starts_frames[kept]]
-            if tempo is None:
-                tempo = tuple((start / 4, bar.tempo_bpm) for start, bar in zip(performer.starts_frames, performer.bars[:kept]))
+            if self.request.free_from_beat < np.inf:
+                bars = zip(performer.starts_frames, performer.bars[:kept])
+                tempo = (*((start / 4, bar.tempo_bpm) for start, bar in bars), (performer.starts_frames[kept] / 4, None))
         request = replace(self.request, seconds=self.request.seconds + seconds, tempo=tempo, seed=seed,
                           tonic=getattr(self.session, "tonic", self.request.tonic))
         if curve is not None or self.curve is not None:

@@ -410,6 +410,8 @@ def test_a_soundfont_that_is_none(tmp_path, capsys):
     (lambda made: made["segments"][1].update(seed="x"), [], ["seed 'x'"]),
     (lambda made: made["request"].update(seed=-1), [], ["seed -1"]),
     (lambda made: made["request"].update(tempo=[[0, 100], [0, 120]]), [], ["tempo map"]),
+    (lambda made: made["request"].update(tempo=[[0, 100], [4, None], [8, 120]]), [], ["tempo is None"]),
+    (lambda made: made["request"].update(tempo=[[0, 100], [0, None]]), [], ["tempo map"]),
     (lambda made: made["segments"][0].pop("codes"), [], ["damaged", "codes"]),
     (lambda made: made.update(segments=7), [], ["damaged"]),
     (lambda made: made.update(model={}), [], ["damaged", "name"]),

@@ -125,13 +125,15 @@ def test_a_continued_piece_begins_as_it_was_and_goes_on(lara, seconds, tempo, me
     assert begin.shape[1] == take.session.performer.starts_frames[n_bars] > 0
     one, other = (np.concatenate([segment.samples for segment in part], axis=1) for part in (first, segments))
     assert other.shape[1] == round((seconds + 9.0) * 44100)
-    settled = int(take.session.performer.starts_seconds[n_bars - 1] * 44100)  # notes that are held out of the last bar that is kept end otherwise
-    assert np.abs(one - other[:, :one.shape[1]])[:, :settled].max(initial=0) < 1e-3
+    same = [a.start_seconds for a, b in zip(first, segments) if a.start_seconds == b.start_seconds]  # a note over a joint is rendered by itself
+    assert np.abs(one - other[:, :one.shape[1]])[:, :int(same[-1] * 44100)].max(initial=0) < 1e-3
+    assert np.array_equal(np.concatenate([segment.codes for segment in segments], axis=1)[2:, :begin.shape[1]], begin[2:]), "all but the bars left and the tempo's code"
     assert longer.session.piece.tonic == take.session.piece.tonic
     bars, before = longer.session.performer.bars, take.session.performer.bars
     assert [bar.tempo_bpm for bar in bars[:n_bars]] == pytest.approx([bar.tempo_bpm for bar in before[:n_bars]], rel=1e-6)
-    if tempo is None:
-        assert {round(bar.tempo_bpm, 3) for bar in bars[n_bars:]} == {round(before[n_bars - 1].tempo_bpm, 3)}, "not that of the bars that closed it"
+    if tempo is None and len(bars) - n_bars > 3:
+        assert len({round(bar.tempo_bpm, 3) for bar in bars[n_bars:]}) > 1, "the music chooses the tempo of what is added"
+    assert bars[-1].bars_left == 1 and longer.session.position_seconds < seconds + 9.0, "however the tempo changes, it closes"
     assert np.allclose(curve.at(np.array([seconds / 4, seconds - 1]), seconds + 9), MOVING.at(np.array([seconds / 4, seconds - 1]), seconds), atol=0.02)
     assert np.allclose(curve.at(np.array([seconds + 0.5, seconds + 9]), seconds + 9), [[0.2, -0.9]] * 2)
     again = lara.stream("solo piano", curve, request, begin=unpack_codes(longer.record()["begin"]), candidates=1)

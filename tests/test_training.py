@@ -13,6 +13,7 @@ from lara_core.codec import score as s
 from lara_core.pipeline import find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
+from bench.musicality import scale_consistency
 from training.composer import FORCE, Composer, parse_chord
 from training.corpus import build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
 from training.muon import Muon, orthogonalised
@@ -23,8 +24,8 @@ from training.windows import MOVING_FRAMES, Corpus
 
 def pieces_on_a_grid():
     for i, (v, a) in enumerate((v, a) for v in np.linspace(-1, 1, 5) for a in np.linspace(-1, 1, 5)):
-        for k in range(2):
-            composer = Composer(STYLES[(2 * i + k) % len(STYLES)], np.random.default_rng(100 * i + k))
+        for k in range(4):
+            composer = Composer(STYLES[(4 * i + k) % len(STYLES)], np.random.default_rng(100 * i + k))
             yield v, a, composer.compose(np.full(12, v), np.full(12, a))
 
 
@@ -46,6 +47,31 @@ def test_pieces_are_well_formed_and_close():
         last_bar = piece.frames - piece.bars[-1].frames
         assert piece.chords[-1].root == 0 and piece.chords[-1].start == last_bar  # on the tonic
         assert any(n.start == last_bar for n in piece.notes)
+
+
+def test_where_the_mode_changes_the_scale_stays_or_the_tonic():
+    """From C major to A minor the notes are the same seven; to C minor they are not. Either way it ends on the tonic."""
+    def kept(relative: bool) -> float:
+        shares = []
+        for seed in range(4):
+            for ends in (-0.4, 0.6):
+                composer = Composer(next(style for style in STYLES if style.name == "strings"), np.random.default_rng(seed))
+                composer.relative = relative
+                piece = composer.compose(np.repeat((0.2 - ends, ends), 8), np.zeros(16))
+                shares.append(scale_consistency(piece.notes))
+                assert piece.chords[-1].root == 0
+        return float(np.mean(shares))
+
+    assert kept(True) > kept(False) + 0.05
+
+
+def test_a_motif_that_comes_again_lasts_as_long():
+    composer = Composer(STYLES[0], np.random.default_rng(1))
+    bars = [composer.rhythm(0.3) for _ in range(50)]
+    answers = [composer.answer(bar) for bar in bars]
+    assert [(bar[0][0], sum(d for _, d, _ in bar)) for bar in bars] == [(answer[0][0], sum(d for _, d, _ in answer)) for answer in answers]
+    assert all(a + d == b for answer in answers for (a, d, _), (b, _, _) in zip(answer, answer[1:]))
+    assert 0 < sum(a == b for a, b in zip(bars, answers)) < len(bars)
 
 
 def test_the_same_seed_composes_the_same_piece():
@@ -279,7 +305,7 @@ def test_what_is_heard_joins_the_training_and_is_heard_once(corpus_file, tmp_pat
     features.add_features(heard, 2, n_bars=4)
     assert heard.read_bytes() == before
     log = [row["lara"] for row in run(heard, tmp_path / "model", 80, "--heard-share", "1")]
-    assert 0 < np.mean(log[-5:]) < 0.5 * np.mean(log[:5])  # the alignment loss is there, and falls
+    assert 0 < np.mean(log[-5:]) < 0.7 * np.mean(log[:5])  # the alignment loss is there, and falls
     with pytest.raises(ValueError, match="training.features"):
         run(corpus_file, tmp_path / "deaf", 1, "--heard-share", "0.5")
 

@@ -23,14 +23,14 @@ NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 PROGRESSIONS = (
     (0.95, "I IV I V"), (0.9, "I V IV V"), (0.85, "I IV V I"), (0.8, "I I IV V"), (0.75, "IV V I I"), (0.7, "I V vi IV"),
     (0.65, "I ii IV V"), (0.6, "I vi IV V"), (0.55, "I iii IV V"), (0.55, "I bVII IV I"), (0.5, "IV I V vi"), (0.45, "I vi ii V"),
-    (0.35, "ii V I vi"), (0.3, "vi IV I V"), (0.2, "I iv I V"), (0.15, "vi ii IV V"), (0.1, "i IV i IV"), (0.05, "i VII IV i"),
+    (0.35, "ii V I vi"), (0.3, "vi IV I V"), (0.2, "I iv I V"), (0.15, "vi ii IV V"), (0.1, "i IV i IV"), (0.05, "i bVII IV i"),
     (-0.05, "i bVII bVI bVII"), (-0.15, "i bIII bVII IV"), (-0.25, "i bVI bIII bVII"), (-0.3, "i bVI iv V"), (-0.4, "i iv bVII bIII"),
     (-0.5, "i iv i V"), (-0.55, "i iv v i"), (-0.6, "i v iv i"), (-0.65, "i iv iio V"), (-0.7, "i i iv V"), (-0.75, "i bII i V"),
     (-0.8, "i iv iio i"), (-0.85, "i bII bvii i"), (-0.9, "i viio i bII"), (-0.95, "i bv i viio"), (-1.0, "i viio bii viio"),
 )
 # closing two bars: (valence at home, chords)
 CADENCES = ((0.9, "V I"), (0.6, "IV I"), (0.3, "ii-V I"), (0.0, "bVII i"), (-0.3, "iv i"), (-0.5, "V i"), (-0.7, "iv i"), (-0.9, "bII i"))
-MAJOR_SCALE, MINOR_SCALE, DARK_SCALE = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 1, 3, 5, 7, 8, 10)
+SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 1, 3, 5, 7, 8, 10))  # major, minor, phrygian
 
 
 def parse_chord(numeral: str) -> tuple[int, str]:
@@ -41,7 +41,21 @@ def parse_chord(numeral: str) -> tuple[int, str]:
     return (NUMERALS[body.rstrip("o").lower()] - flat) % 12, quality
 
 
-def coloured(root: int, quality: str, major_key: bool) -> str:
+def scale_of(chords: list[tuple[int, str]], tonic: int) -> frozenset[int]:
+    """The scale on the tonic that holds most of these chords' tones."""
+    tones = [(root + i - tonic) % 12 for root, quality in chords for i in QUALITIES[quality]]
+    best = max(SCALES, key=lambda scale: sum(tone in scale for tone in tones))
+    return frozenset((tonic + step) % 12 for step in best)
+
+
+def over_chord(scale: frozenset[int], tones: list[int]) -> frozenset[int]:
+    """A scale where a chord sounds: tones of the chord that are foreign to it stand for their neighbours."""
+    foreign = set(tones) - scale
+    return scale - {(tone + by) % 12 for tone in foreign for by in (-1, 1)} | set(tones)
+
+
+def coloured(root: int, quality: str) -> str:
+    """The seventh chord for a triad; root: semitones above the tonic."""
     if quality == "maj":
         return "7" if root == 7 or root == 2 else "maj7"
     return {"min": "min7", "dim": "m7b5"}.get(quality, quality)
@@ -62,7 +76,9 @@ STRETCH_BARS = 8  # a section of the form
 SAME_SECTION = 0.35  # a section that comes again is written anew where the emotion has moved farther
 CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation", "harmony", "kit", "lead", "comp")
 FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
-BREATHES = 0.5  # of bars that end a phrase, in which the chords move less
+BREATHES = (0.0, 0.25, 0.0, 0.5)  # of the bars of a phrase, in which the chords move less
+ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
+RELATIVE = 0.5  # of pieces: where the mode changes, the scale stays (C major, A minor), in place of the tonic (C major, C minor)
 HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves
 # General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
 SINGING = {21, 40, 52, 53, 56, 60, 66, 68, 71, 72, 73, 80, 81, 110}
@@ -72,9 +88,14 @@ FORCE = (46, 99, 88, 10, 8, 4, 24, 25, 26, 15, 0, 48, 49, 45, 52, 19, 40, 41, 21
 @dataclass
 class Section:
     chords: list[list[tuple[int, str]]]  # per bar of the phrase: one or two (root, quality)
-    motif: list[list[tuple[int, int, int]]]  # two bars of (position, duration, scale steps from the bar's anchor)
+    motif: list[list[tuple[int, int, int]]]  # per bar of the phrase: (position, duration, scale steps from the bar's anchor)
+    tonic: int  # semitones above that of the piece
     valence: float
     arousal: float
+
+    @property
+    def scale(self) -> frozenset[int]:
+        return scale_of([chord for bar in self.chords for chord in bar], self.tonic)
 
 
 @dataclass
@@ -102,6 +123,7 @@ class Composer:
         self.bass_names = [str(rng.choice(options)) for options in style.bass_patterns]
         self.tempo_bias, self.dynamics_bias, self.tier_bias, self.feel_bias, self.kit_bias = rng.normal(0, (0.05, 0.25, 0.12, 0.15, 0.25))
         self.hands_over = programs is None and rng.random() < HANDS_OVER
+        self.relative, self.ends_minor = rng.random() < RELATIVE, False
         self.strays = np.zeros((len(CUES), 2))
 
     def stray(self) -> None:
@@ -174,16 +196,19 @@ class Composer:
 
     def section(self, valence: float, arousal: float) -> Section:
         rng, (v, a) = self.rng, self.asked("harmony", valence, arousal)
-        chords = []
-        for numeral in choose(rng, PROGRESSIONS, v - 0.2 * a).split():
+        chords, numerals = [], choose(rng, PROGRESSIONS, v - 0.2 * a).split()
+        minor = "i" in numerals
+        tonic = 0 if minor == self.ends_minor or not self.relative else 9 if minor else 3
+        for numeral in numerals:
             bar = []
             for name in numeral.split("-"):
                 root, quality = parse_chord(name)
                 if rng.random() < self.style.sevenths * (1.0 if arousal < 0.4 else 0.6):
-                    quality = coloured(root, quality, v > 0)
-                bar.append((root, quality))
+                    quality = coloured(root, quality)
+                bar.append(((root + tonic) % 12, quality))
             chords.append(bar)
-        return Section(chords, [self.rhythm(self.flow(valence, arousal)) for _ in range(2)], valence, arousal)
+        question = [self.rhythm(self.flow(valence, arousal)) for _ in range(2)]
+        return Section(chords, question + [self.answer(bar) for bar in question], tonic, valence, arousal)
 
     def rhythm(self, flow: float) -> list[tuple[int, int, int]]:
         """One bar of a motif. Density follows the flow: from a note every two beats to two notes a beat."""
@@ -200,20 +225,31 @@ class Composer:
             step = int(np.clip(step + rng.choice((-2, -1, -1, 1, 1, 2, 0, 3, -3), p=(.1, .22, .1, .22, .1, .1, .06, .05, .05)), -5, 6))
         return [(int(p), int(e - p), s) for p, e, s in zip(onsets, ends, steps)]
 
-    # -- a bar ------------------------------------------------------------------------------------------------------
+    def answer(self, bar: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """A bar of a motif that comes again: as it was, or with some notes joined to the one before and some split."""
+        rng, notes = self.rng, []
+        for position, duration, step in bar:
+            turn = rng.random()
+            if turn < ANSWERS and notes:
+                first, length, before = notes[-1]
+                notes[-1] = (first, length + duration, before)
+            elif turn > 1 - ANSWERS and duration >= 4:
+                half = duration // 4 * 2
+                notes += [(position, half, step), (position + half, duration - half, step + int(rng.choice((-1, 1))))]
+            else:
+                notes.append((position, duration, step))
+        return notes
 
-    def scale(self, valence: float, arousal: float) -> tuple[int, ...]:
-        valence, arousal = self.asked("harmony", valence, arousal)
-        return MAJOR_SCALE if valence > 0.08 else DARK_SCALE if valence < -0.6 and arousal > 0 else MINOR_SCALE
+    # -- a bar ------------------------------------------------------------------------------------------------------
 
     def melody(self, at: int, motif, chord_at, scale, centre: float, bite: float, closing: bool) -> list[Note]:
         """Play a motif from an anchor near the chord: strong notes on chord tones, the others by step in the scale; some
         lean on the next from a semitone away."""
         notes, low, high = [], int(centre) - 14, int(centre) + 14
         anchor = nearest([(c) % 12 for c in chord_at(0)], centre, low, high)
-        ladder = [p for p in range(low - 12, high + 13) if p % 12 in scale]
         for position, duration, steps in motif:
             tones = chord_at(position)
+            ladder = [p for p in range(low - 12, high + 13) if p % 12 in over_chord(scale, tones)]
             index = int(np.argmin([abs(p - anchor) for p in ladder])) + steps
             pitch = ladder[int(np.clip(index, 0, len(ladder) - 1))]
             if position % self.beat == 0 or duration >= self.beat:
@@ -247,6 +283,7 @@ class Composer:
         self.form = "AABA" if n_bars >= 24 else "AB"
         self.intro = int(self.rng.choice((0, 0, 2, 4))) if n_bars >= 16 else 0
         self.lead_rests = self.rng.random() < 0.5
+        self.ends_minor = valence[-1] < 0.15
         draft = Draft(Score([], tonic=0), {})
         for first in range(0, n_bars, STRETCH_BARS):
             ways = []
@@ -285,13 +322,13 @@ class Composer:
             shift = self.register(v, a)
             final = left == 1
             if not final and not (b < self.intro) and "l" in layers and not (self.lead_rests and phrase_bar == 3 and b % 8 == 7 and tier < 3):
-                notes = self.melody(at, section.motif[phrase_bar % 2], chord_at, self.scale(v, a), style.lead_centre + shift, self.bite(v, a), phrase_bar == 3)
+                notes = self.melody(at, section.motif[phrase_bar], chord_at, section.scale, style.lead_centre + shift, self.bite(v, a), phrase_bar == 3)
                 score.notes += notes
                 if "s" in layers and phrase_bar in (1, 2, 3):
                     for note in notes:
                         if note.duration >= 2:
                             score.notes.append(Note(LANE["second"], note.start, note.duration, nearest(chord_at(note.start - at), note.pitch - 5, 30, 100)))
-            self.accompany(score, at, changes, layers, v, a, shift, final, phrase_bar == 3 and rng.random() < BREATHES)
+            self.accompany(score, at, changes, layers, section.tonic, v, a, shift, final, rng.random() < BREATHES[phrase_bar])
             drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
                          if "k" in layers and not final else np.zeros(frames, np.uint8))
             if final and "k" in layers:
@@ -305,7 +342,7 @@ class Composer:
         score.drums = np.concatenate(drums)
         return draft
 
-    def accompany(self, score: Score, at: int, changes, layers: str, valence: float, arousal: float, shift: float, final: bool,
+    def accompany(self, score: Score, at: int, changes, layers: str, tonic: int, valence: float, arousal: float, shift: float, final: bool,
                   breathes: bool):
         """Comp, pad and bass of one bar; the last bar holds its chord, and one that breathes moves as calmer music does."""
         frames, beat = self.frames, self.beat
@@ -326,16 +363,16 @@ class Composer:
                         score.notes.append(Note(LANE["comp1"] + w, at + position, min(duration, end - at - position), voices[min(w, len(voices) - 1)]))
             if comp and comp[0][0] + at < start and len(comp) == 1:  # a held chord is struck again when the harmony moves
                 score.notes += [Note(LANE["comp1"] + w, start, end - start, voices[w]) for w in range(min(3, len(voices)))]
-            if "p" in layers:  # two voices say the chord: the third, and the seventh or fifth; the root where there is no bass
+            if "p" in layers:  # two voices say the chord: the third, and the seventh or fifth; the root where there is no bass. Beside chords one will do
                 intervals, middle = QUALITIES[quality], 60 + int(round(shift / 2))
                 other = 1 if grinds else 0 if "b" not in layers else intervals[-1]
-                for lane, interval, centre in (("pad1", intervals[1], middle + 3), ("pad2", other, middle - 3)):
+                for lane, interval, centre in (("pad1", intervals[1], middle + 3), ("pad2", other, middle - 3))[:1 if comp else 2]:
                     score.notes.append(Note(LANE[lane], start, end - start, nearest([(root + interval) % 12], centre, 40, 84)))
             low = nearest([root], 42 + shift / 4 - 4 * arousal, 30, 54)
             following = spans[i + 1][2] if i + 1 < len(spans) else root
             pitch = {"root": low, "fifth": nearest([(root + QUALITIES[quality][2]) % 12], low + 2, 30, 57), "octave": low + 12,
                      "third": nearest([(root + QUALITIES[quality][1]) % 12], low + 3, 30, 57),
-                     "approach": nearest([(following + 11) % 12, (following + 2) % 12], low, 30, 57), "tonic": nearest([0], 38, 30, 54)}
+                     "approach": nearest([(following + 11) % 12, (following + 2) % 12], low, 30, 57), "tonic": nearest([tonic], 38, 30, 54)}
             for position, duration, what in bass:
                 if start <= at + position < end:
                     score.notes.append(Note(LANE["bass"], at + position, min(duration, end - at - position), pitch[what]))

@@ -34,6 +34,7 @@ class Style:
 
 
 CALM_KEYS = (("sparse", "block"), ("arp8", "alberti"), ("arp8", "pulse"), ("arp16", "ostinato"))
+JAZZ_PATTERNS = ((("block",), ("charleston", "halves"), ("charleston",), ("charleston", "offbeat")), (("whole", "half"), ("half",), ("walking",), ("walking",)))
 
 STYLES = (
     Style("solo piano", ("solo piano", "piano piece", "lonely piano", "grand piano", "piano ballad", "pianist alone in a hall"),
@@ -59,9 +60,14 @@ STYLES = (
           (10, 8, 9), (10, 9), (46, 8), (10, 8, 46), (52, 48), -1,
           (("sparse",), ("arp8",), ("arp8", "alberti"), ("arp16",)), (("whole",), ("whole",), ("half",), ("half",)),
           "none", ("l", "lc", "lcb", "lcbs"), ("4/4", "3/4"), lead_centre=82),
-    Style("jazz trio", ("jazz trio", "smoky jazz club", "swing jazz", "jazz piano, bass and drums", "late night jazz", "saxophone jazz"),
-          (0, 66, 56, 26), (26, 11), (32,), (0, 26), (4, 48), 40,
-          (("block",), ("charleston", "halves"), ("charleston",), ("charleston", "offbeat")), (("whole", "half"), ("half",), ("walking",), ("walking",)),
+    Style("duo with piano", ("duo with piano", "chamber duo", "sonata for two", "romantic duo", "recital with piano", "piano and a soloist"),
+          (42, 42, 40, 73, 71, 68), (0,), (0,), (0,), (0,), -1, CALM_KEYS, (("whole",), ("whole", "half"), ("half", "octave"), ("octave", "pulse8")),
+          "none", ("lc", "lcb", "lcb", "lcbs"), ("4/4", "4/4", "3/4", "6/8"), lead_centre=66, pedal=True),
+    Style("jazz trio", ("jazz trio", "jazz piano, bass and drums", "piano trio swing", "late night jazz piano", "cool jazz piano"),
+          (0,), (0,), (32,), (0,), (4,), 40, *JAZZ_PATTERNS,
+          "jazz", ("lcb", "lcbk", "lcbk", "lcbks"), swing=True, sevenths=0.9, tempo_centre_bpm=108),
+    Style("jazz band", ("jazz band", "smoky jazz club", "swing jazz", "late night jazz", "saxophone jazz", "jazz quartet"),
+          (66, 56, 26, 71), (26, 11, 0), (32,), (0, 0, 26), (4, 48), 40, *JAZZ_PATTERNS,
           "jazz", ("lcb", "lcbk", "lcbk", "lcbks"), swing=True, sevenths=0.9, tempo_centre_bpm=108),
     Style("bossa nova", ("bossa nova", "bossa nova guitar at the beach", "latin lounge", "samba jazz", "brazilian guitar"),
           (24, 73, 66, 11), (73, 24), (32,), (24, 0), (48, 4), 0,

@@ -20,11 +20,11 @@ class Request:
     """What is known of a piece before it is generated.
 
     seconds: its exact length. tempo: quarter notes a minute, or a tempo map of (beat, bpm) pairs that begins at beat 0, or None:
-    the music chooses. metre and tonic (pitch class 0..11) are kept where a codec has them. seed chooses what nobody asked for.
+    the music chooses, as it does from the last pair of a map on where that has None for its bpm. metre and tonic (pitch class 0..11) are kept where a codec has them. seed chooses what nobody asked for.
     """
 
     seconds: float
-    tempo: float | tuple[tuple[float, float], ...] | None = None
+    tempo: float | tuple[tuple[float, float | None], ...] | None = None
     metre: str = "4/4"
     tonic: int | None = None
     seed: int = 0
@@ -33,21 +33,31 @@ class Request:
         if not 0 < self.seconds <= MAX_SECONDS:
             raise ValueError(f"The length is {self.seconds} s; give more than 0 and at most {MAX_SECONDS:g} s.")
         low, high = TEMPO_RANGE_BPM
-        steps = self._tempo_steps()
+        steps = self.tempo_steps
         for _, bpm in steps:
-            if not low <= bpm <= high:
+            if bpm is None or not low <= bpm <= high:
                 raise ValueError(f"The tempo is {bpm} BPM; give {low:g} to {high:g} BPM.")
-        if steps and (steps[0][0] != 0 or any(b[0] <= a[0] for a, b in zip(steps, steps[1:]))):
-            raise ValueError(f"The tempo map has its beats at {[b for b, _ in steps]}; begin at beat 0 and let every beat be later than the last.")
+        beats = [beat for beat, _ in self.tempo] if isinstance(self.tempo, tuple) else [0]
+        if not beats or beats[0] != 0 or any(b <= a for a, b in zip(beats, beats[1:])):
+            raise ValueError(f"The tempo map has its beats at {beats}; begin at beat 0 and let every beat be later than the last.")
         if self.tonic is not None and self.tonic not in range(12):
             raise ValueError(f"The tonic is {self.tonic}; give a pitch class from 0 (C) to 11 (B).")
 
-    def _tempo_steps(self) -> tuple[tuple[float, float], ...]:
-        return ((0.0, float(self.tempo)),) if isinstance(self.tempo, (int, float)) else self.tempo or ()
+    @property
+    def tempo_steps(self) -> tuple[tuple[float, float], ...]:
+        """The tempo asked for, as (beat, bpm) pairs; none where the music chooses."""
+        if isinstance(self.tempo, (int, float)):
+            return ((0.0, float(self.tempo)),)
+        return () if self.tempo is None else self.tempo[:-1] if self.tempo[-1][1] is None else self.tempo
+
+    @property
+    def free_from_beat(self) -> float:
+        """From where the music chooses its tempo."""
+        return 0.0 if self.tempo is None else np.inf if isinstance(self.tempo, (int, float)) or self.tempo[-1][1] is not None else self.tempo[-1][0]
 
     def _step_seconds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The tempo map as beats, seconds and BPM of its steps."""
-        beats, bpm = np.array(self._tempo_steps(), float).T
+        beats, bpm = np.array(self.tempo_steps, float).T
         return beats, np.concatenate([[0], np.cumsum(np.diff(beats) * 60 / bpm[:-1])]), bpm
 
     def seconds_at(self, beats: np.ndarray | float) -> np.ndarray:

@@ -106,10 +106,10 @@ class ScoreSession:
         return METRES[self.request.metre][0] * 15.0 / tempo_bpm
 
     def _given_tempi(self) -> list[float]:
-        """Tempo of every bar still to come, by the requested tempo map; each bar lasts what the map says, to the sample."""
+        """Tempo of every bar still to come, as far as the requested tempo map gives it; each bar lasts what the map says, to the sample."""
         bar_beats, tempi = METRES[self.request.metre][0] / 4, []
         beat, at = self.performer.starts_frames[-1] / 4, self.request.seconds_at
-        while not tempi or at(beat + bar_beats) <= self.request.seconds + 1e-6:
+        while beat < self.request.free_from_beat and (not tempi or at(beat + bar_beats) <= self.request.seconds + 1e-6):
             tempi.append(float(bar_beats * 60 / (at(beat + bar_beats) - at(beat))))
             beat += bar_beats
         return tempi
@@ -118,8 +118,13 @@ class ScoreSession:
         """The next bars: one first, so that something is heard soon, then up to the end of the four-bar phrase."""
         position, done = self.position_seconds, len(self.performer.bars)
         count = 1 if done == 0 else SEGMENT_BARS - done % SEGMENT_BARS
-        if self.request.tempo is not None:
-            tempi = self._given_tempi()
+        tempi = self._given_tempi()
+        if tempi and self.request.free_from_beat < np.inf:
+            after = self.request.seconds - self._ring_out_seconds - position - sum(map(self._bar_seconds, tempi))
+            left = len(tempi) + max(1, round(after / self._bar_seconds(tempi[-1])))
+            self._bars = [(left - i, tempo) for i, tempo in enumerate(tempi[:count])]
+            played = tempi[0]
+        elif tempi:
             if done and position + self._bar_seconds(tempi[0]) > self.request.seconds + 1e-6:
                 return None
             if len(tempi) - count == 1:  # no segment of a single last bar
@@ -131,10 +136,12 @@ class ScoreSession:
             if done and (self._bars[-1][0] == 1 or remaining < 0.5 * self._bar_seconds(self.model_tempo_bpm * self._stretch)):
                 return None
             left = max(1, round(remaining / self._bar_seconds(self.model_tempo_bpm)))
-            if left <= count + 1:  # the last two bars by themselves, when it is known how long those before them lasted
-                count = left if left <= 2 else left - 2
+            if left <= 2:  # by themselves, when it is known how long those before them lasted
+                count = left
+            else:  # were the tempo halved now, there would still be time to close
+                count = min(count, max(left // 2 - 1, 1))
             self._stretch = float(np.clip(left * self._bar_seconds(self.model_tempo_bpm) / max(remaining, 1e-3), 0.96, 1.04)) if done else 1.0
-            self._bars = [(left - i, None) for i in range(min(count, left))]
+            self._bars = [(left - i, None) for i in range(count)]
             played = self.model_tempo_bpm * self._stretch
         return self._planned(played)
 
@@ -174,7 +181,7 @@ class ScoreSession:
             if 1 <= token <= score.N_TEMPI:
                 self.model_tempo_bpm = token_tempo(token)
             tempi.append(self.model_tempo_bpm)
-        if self.request.tempo is None:
+        if self._bars[0][1] is None:
             stretch = self._stretch
             if self._bars[-1][0] == 1:  # the last bars: what remains is theirs, and the ring-out gives way before the tempo does
                 natural, ring_out = sum(map(self._bar_seconds, tempi)), self._ring_out_seconds

@@ -61,8 +61,8 @@ def export(record: Path, to: Path, at_seconds: float = 0.0) -> list[Path]:
 
 def arrangement_of(piece: Piece, midi: Path | None) -> Arrangement:
     """A piece's tempo map, curve and joints: in beats by its MIDI file, or by a tempo that was asked for; else in seconds."""
-    tempo = piece.request.tempo or ()
-    time = Arrangement("the piece", (), "beats" if tempo else "seconds", ((0.0, float(tempo)),) if isinstance(tempo, (int, float)) else tempo)
+    tempo = piece.request.tempo_steps if piece.request.free_from_beat == np.inf else ()
+    time = Arrangement("the piece", (), "beats" if tempo else "seconds", tempo)
     if midi is not None:
         time = read_controllers(midi)
     else:

@@ -32,14 +32,13 @@ class Request:
     def __post_init__(self):
         if not 0 < self.seconds <= MAX_SECONDS:
             raise ValueError(f"The length is {self.seconds} s; give more than 0 and at most {MAX_SECONDS:g} s.")
-        low, high = TEMPO_RANGE_BPM
-        steps = self.tempo_steps
-        for _, bpm in steps:
-            if bpm is None or not low <= bpm <= high:
-                raise ValueError(f"The tempo is {bpm} BPM; give {low:g} to {high:g} BPM.")
         beats = [beat for beat, _ in self.tempo] if isinstance(self.tempo, tuple) else [0]
         if not beats or beats[0] != 0 or any(b <= a for a, b in zip(beats, beats[1:])):
             raise ValueError(f"The tempo map has its beats at {beats}; begin at beat 0 and let every beat be later than the last.")
+        low, high = TEMPO_RANGE_BPM
+        for _, bpm in self.tempo_steps:
+            if bpm is None or not low <= bpm <= high:
+                raise ValueError(f"The tempo is {bpm} BPM; give {low:g} to {high:g} BPM.")
         if self.tonic is not None and self.tonic not in range(12):
             raise ValueError(f"The tonic is {self.tonic}; give a pitch class from 0 (C) to 11 (B).")
 

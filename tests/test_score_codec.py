@@ -62,6 +62,24 @@ def test_a_tempo_map_is_met_at_every_bar_line(codec):
     assert session.performer.starts_seconds[:4] == pytest.approx([0, 4, 7, 9])
 
 
+def test_where_a_tempo_map_ends_in_none_the_music_chooses_and_closes_in_time(codec):
+    session, codes = codec.session(Request(30.0, ((0, 100), (8, None)))), composed_codes(3, 12)
+    codes[s.LANE["performance"], ::16] = s.tempo_token(80)
+    play(session, codes)
+    tempi = [bar.tempo_bpm for bar in session.performer.bars]
+    assert tempi[:2] == [100, 100] and all(74 < tempo < 86 for tempo in tempi[2:-2])
+    assert session.performer.bars[-1].bars_left == 1 and 30.0 - 2.6 < session.performer.starts_seconds[-1] < 30.0
+
+
+@pytest.mark.parametrize("first_slow", range(2, 14, 2))
+def test_a_piece_whose_tempo_is_halved_still_closes(codec, first_slow):
+    session, codes = codec.session(Request(20.0)), composed_codes(3, 24)
+    codes[s.LANE["performance"], ::16] = [s.tempo_token(136)] * first_slow + [s.tempo_token(68)] * (24 - first_slow)
+    play(session, codes)
+    assert session.performer.bars[-1].bars_left == 1
+    assert session.performer.starts_seconds[-1] < 20.3  # where it is halved in the last two bars, what rings out gives way
+
+
 def test_without_a_tempo_the_last_bar_ends_with_the_piece(codec):
     session = codec.session(Request(31.0))
     play(session, composed_codes(4, 40))
@@ -146,7 +164,7 @@ def test_swing_delays_the_off_beat_by_a_third_of_an_eighth():
 
 
 @pytest.mark.parametrize("bad, message", [({"seconds": 0}, "length"), ({"seconds": 10_000}, "length"), ({"seconds": float("nan")}, "length"),
-                                          ({"tempo": 5}, "tempo"), ({"tempo": ((4, 100),)}, "beat 0"), ({"tonic": 12}, "tonic")])
+                                          ({"tempo": 5}, "tempo"), ({"tempo": ((4, 100),)}, "beat 0"), ({"tempo": ()}, "beat 0"), ({"tempo": ((0, 100), (4, None), (8, 90))}, "tempo is None"), ({"tonic": 12}, "tonic")])
 def test_impossible_requests_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         Request(**{"seconds": 10, **bad})

@@ -41,11 +41,10 @@ def parse_chord(numeral: str) -> tuple[int, str]:
     return (NUMERALS[body.rstrip("o").lower()] - flat) % 12, quality
 
 
-def scale_of(chords: list[tuple[int, str]], tonic: int) -> frozenset[int]:
-    """The scale on the tonic that holds most of these chords' tones."""
-    tones = [(root + i - tonic) % 12 for root, quality in chords for i in QUALITIES[quality]]
-    best = max(SCALES, key=lambda scale: sum(tone in scale for tone in tones))
-    return frozenset((tonic + step) % 12 for step in best)
+def scale_of(chords: list[tuple[int, str]]) -> frozenset[int]:
+    """The scale that holds most of these chords' tones."""
+    tones = [(root + i) % 12 for root, quality in chords for i in QUALITIES[quality]]
+    return frozenset(max(SCALES, key=lambda scale: sum(tone in scale for tone in tones)))
 
 
 def over_chord(scale: frozenset[int], tones: list[int]) -> frozenset[int]:
@@ -78,7 +77,6 @@ CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation",
 FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
 BREATHES = (0.0, 0.25, 0.0, 0.5)  # of the bars of a phrase, in which the chords move less
 ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
-RELATIVE = 0.5  # of pieces: where the mode changes, the scale stays (C major, A minor), in place of the tonic (C major, C minor)
 HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves
 # General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
 SINGING = {21, 40, 52, 53, 56, 60, 66, 68, 71, 72, 73, 80, 81, 110}
@@ -89,13 +87,12 @@ FORCE = (46, 99, 88, 10, 8, 4, 24, 25, 26, 15, 0, 48, 49, 45, 52, 19, 40, 41, 21
 class Section:
     chords: list[list[tuple[int, str]]]  # per bar of the phrase: one or two (root, quality)
     motif: list[list[tuple[int, int, int]]]  # per bar of the phrase: (position, duration, scale steps from the bar's anchor)
-    tonic: int  # semitones above that of the piece
     valence: float
     arousal: float
 
     @property
     def scale(self) -> frozenset[int]:
-        return scale_of([chord for bar in self.chords for chord in bar], self.tonic)
+        return scale_of([chord for bar in self.chords for chord in bar])
 
 
 @dataclass
@@ -123,7 +120,6 @@ class Composer:
         self.bass_names = [str(rng.choice(options)) for options in style.bass_patterns]
         self.tempo_bias, self.dynamics_bias, self.tier_bias, self.feel_bias, self.kit_bias = rng.normal(0, (0.05, 0.25, 0.12, 0.15, 0.25))
         self.hands_over = programs is None and rng.random() < HANDS_OVER
-        self.relative, self.ends_minor = rng.random() < RELATIVE, False
         self.strays = np.zeros((len(CUES), 2))
 
     def stray(self) -> None:
@@ -196,19 +192,17 @@ class Composer:
 
     def section(self, valence: float, arousal: float) -> Section:
         rng, (v, a) = self.rng, self.asked("harmony", valence, arousal)
-        chords, numerals = [], choose(rng, PROGRESSIONS, v - 0.2 * a).split()
-        minor = "i" in numerals
-        tonic = 0 if minor == self.ends_minor or not self.relative else 9 if minor else 3
-        for numeral in numerals:
+        chords = []
+        for numeral in choose(rng, PROGRESSIONS, v - 0.2 * a).split():
             bar = []
             for name in numeral.split("-"):
                 root, quality = parse_chord(name)
                 if rng.random() < self.style.sevenths * (1.0 if arousal < 0.4 else 0.6):
                     quality = coloured(root, quality)
-                bar.append(((root + tonic) % 12, quality))
+                bar.append((root, quality))
             chords.append(bar)
         question = [self.rhythm(self.flow(valence, arousal)) for _ in range(2)]
-        return Section(chords, question + [self.answer(bar) for bar in question], tonic, valence, arousal)
+        return Section(chords, question + [self.answer(bar) for bar in question], valence, arousal)
 
     def rhythm(self, flow: float) -> list[tuple[int, int, int]]:
         """One bar of a motif. Density follows the flow: from a note every two beats to two notes a beat."""
@@ -283,7 +277,6 @@ class Composer:
         self.form = "AABA" if n_bars >= 24 else "AB"
         self.intro = int(self.rng.choice((0, 0, 2, 4))) if n_bars >= 16 else 0
         self.lead_rests = self.rng.random() < 0.5
-        self.ends_minor = valence[-1] < 0.15
         draft = Draft(Score([], tonic=0), {})
         for first in range(0, n_bars, STRETCH_BARS):
             ways = []
@@ -328,7 +321,7 @@ class Composer:
                     for note in notes:
                         if note.duration >= 2:
                             score.notes.append(Note(LANE["second"], note.start, note.duration, nearest(chord_at(note.start - at), note.pitch - 5, 30, 100)))
-            self.accompany(score, at, changes, layers, section.tonic, v, a, shift, final, rng.random() < BREATHES[phrase_bar])
+            self.accompany(score, at, changes, layers, v, a, shift, final, rng.random() < BREATHES[phrase_bar])
             drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
                          if "k" in layers and not final else np.zeros(frames, np.uint8))
             if final and "k" in layers:
@@ -342,7 +335,7 @@ class Composer:
         score.drums = np.concatenate(drums)
         return draft
 
-    def accompany(self, score: Score, at: int, changes, layers: str, tonic: int, valence: float, arousal: float, shift: float, final: bool,
+    def accompany(self, score: Score, at: int, changes, layers: str, valence: float, arousal: float, shift: float, final: bool,
                   breathes: bool):
         """Comp, pad and bass of one bar; the last bar holds its chord, and one that breathes moves as calmer music does."""
         frames, beat = self.frames, self.beat
@@ -372,7 +365,7 @@ class Composer:
             following = spans[i + 1][2] if i + 1 < len(spans) else root
             pitch = {"root": low, "fifth": nearest([(root + QUALITIES[quality][2]) % 12], low + 2, 30, 57), "octave": low + 12,
                      "third": nearest([(root + QUALITIES[quality][1]) % 12], low + 3, 30, 57),
-                     "approach": nearest([(following + 11) % 12, (following + 2) % 12], low, 30, 57), "tonic": nearest([tonic], 38, 30, 54)}
+                     "approach": nearest([(following + 11) % 12, (following + 2) % 12], low, 30, 57), "tonic": nearest([0], 38, 30, 54)}
             for position, duration, what in bass:
                 if start <= at + position < end:
                     score.notes.append(Note(LANE["bass"], at + position, min(duration, end - at - position), pitch[what]))

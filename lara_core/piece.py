@@ -30,6 +30,7 @@ class Piece:
     bar_lines: dict | None = None
     candidates: int = 0
     begin: dict | None = None
+    reach: "tuple[np.ndarray, np.ndarray] | None" = None  # of the model; see pipeline.Score
 
     @property
     def beats_at(self) -> Callable | None:
@@ -43,8 +44,11 @@ class Piece:
     @classmethod
     def read(cls, path: Path) -> "Piece":
         """Raises ValueError in one sentence, or OSError where there is no such file."""
+        import numpy as np
+
         from .affect import Curve
         from .codec import Request
+        from .score import DIMENSIONS
 
         try:
             record = json.loads(path.read_bytes())
@@ -68,13 +72,17 @@ class Piece:
                 if not bar_lines["beats"] or len(bar_lines["beats"]) != len(bar_lines["seconds"]):
                     raise ValueError("the bar_lines have no beat for each second")
             model = {name: str(record["model"][name]) for name in ("name", "digest")}
-            begin = record.get("begin")
+            begin, reach = record.get("begin"), (record.get("score") or {}).get("reach")
+            if reach is not None:
+                reach = np.array([reach[name] for name in DIMENSIONS], np.float32).T
+                if reach.shape != (2, 2) or not (reach[0] < reach[1]).all():
+                    raise ValueError("the reach has no low and high of valence and arousal")
             candidates = (record.get("control") or {}).get("candidates", 0)
             if type(candidates) is not int or not 0 <= candidates <= MAX_CANDIDATES:
                 raise ValueError(f"the candidates {candidates!r:.60} are not a whole number from 0 to {MAX_CANDIDATES}")
             return cls(str(record["prompt"]), None if curve is None else Curve.from_json(curve), Request(**request),
                        dict(record["sampling"]), model, None if font is None else dict(font), segments, bar_lines, candidates,
-                       None if begin is None else dict(begin))
+                       None if begin is None else dict(begin), None if reach is None else tuple(reach))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged or incomplete ({type(error).__name__}: {error}); give the .json file as it was "
                              "written with the piece") from error
@@ -107,7 +115,7 @@ def write_take(take, wav: Path, scored: bool = True, segments: "Iterable[Segment
         if performer is not None and take.curve is not None and take.curve.unit == "beats" and take.request.free_from_beat < float("inf"):
             record["bar_lines"] = {"seconds": list(map(float, performer.starts_seconds)), "beats": [frame / 4 for frame in performer.starts_frames]}
         if scored:
-            score, record["score"] = _measured(part, take.curve, take.beats_at)
+            score, record["score"] = _measured(part, take)
         write_atomic(part.with_suffix(".json"), json.dumps(record, indent=1, allow_nan=False).encode())
         plot_piece(part.with_suffix(".png"), meter.peaks(), seconds, take.curve, curve_tempo=take.beats_at, joints_seconds=joints,
                    title=take.prompt, tempo=tempo, **(score.drawn() if score else {}))
@@ -118,12 +126,12 @@ def write_take(take, wav: Path, scored: bool = True, segments: "Iterable[Segment
     return score
 
 
-def _measured(wav: Path, curve: "Curve | None", beats) -> tuple["Score | None", dict]:
-    """The Score of a file and what the record says of it."""
+def _measured(wav: Path, take) -> tuple["Score | None", dict]:
+    """The Score of a take's file and what the record says of it."""
     from .pipeline import Lara
 
     try:
-        score = Lara.score(wav, curve, beats)
+        score = Lara.score(wav, take.curve, take.beats_at, take.lara.reach)
     except ValueError as error:  # too short to be heard
         return None, {"remarks": [str(error)]}
     return score, score.to_dict()

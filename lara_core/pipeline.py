@@ -23,7 +23,7 @@ from .decoder import Decoder
 from .predictor import EMBEDDED_FOLDER, WINDOW_SECONDS, EmotionPredictor, Track
 from .sampling import Sampling, StepWeights
 from .score import DIMENSIONS, STEP_SECONDS, evaluate_curve
-from .score_predictor import FILE as SCORE_PREDICTOR, ScorePredictor
+from .score_predictor import FILE as SCORE_PREDICTOR, ScorePredictor, in_reach
 from .take import SegmentMemo, Take, joined, sample_together
 from .text import check_prompt, load_text_encoder
 from .tries import BestRead, WordsAndTakes
@@ -47,6 +47,11 @@ class Lara:
     def score_predictor(self) -> ScorePredictor | None:
         """What tells how this model's scores are heard, where it has that; read when it is needed."""
         return None if self.folder is None else ScorePredictor.beside(self.folder)
+
+    @property
+    def reach(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """What is heard, [2] and [2], where -1 and where 1 is asked of this model; None where that is not known."""
+        return None if self.score_predictor is None else self.score_predictor.ends
 
     @property
     def device(self) -> torch.device:
@@ -150,37 +155,41 @@ class Lara:
         return Audio(samples, self.codec.sample_rate_hz), take
 
     @staticmethod
-    def score(sound: str | Path | Audio, curve: Curve | None = None, tempo: float | Callable[[np.ndarray], np.ndarray] | None = None) -> "Score":
+    def score(sound: str | Path | Audio, curve: Curve | None = None, tempo: float | Callable[[np.ndarray], np.ndarray] | None = None,
+              reach: tuple[np.ndarray, np.ndarray] | None = None) -> "Score":
         """Measure a sound file of any length (at constant memory) or Audio with the shipped predictor; needs no loaded model.
 
         curve: what was asked for, compared over the time it has in common with the sound; a normalized one stretches. tempo: as
-        `Curve.at` needs it for a curve in beats. Raises ValueError in one sentence for sound that cannot be heard.
+        `Curve.at` needs it for a curve in beats. reach: of the model that made the sound; pictures then show what is measured as its share of
+        that. Raises ValueError in one sentence for sound that cannot be heard.
         """
         track, seconds = _hear(sound)
         if not track.is_music:
             return Score(seconds, track, remarks=("The predictor hears no music here (silence, speech or noise), so it gives no emotion.",))
         if curve is None:
-            return Score(seconds, track)
+            return Score(seconds, track, reach=reach)
         last = _last_seconds(curve, seconds, tempo)
         end, measured, remarks = min(last, seconds), _heard_as_music(track, seconds), []
         if math.isfinite(last) and abs(last - seconds) > STEP_SECONDS:
             remarks.append(f"The curve lasts {last:.1f} s and the sound {seconds:.1f} s: they are compared over the first {end:.1f} s.")
         if min(end, measured[0][-1]) - measured[0][0] < 2 * STEP_SECONDS:
             remarks.append(f"Curve and music share less than {2 * STEP_SECONDS:g} s, too little to compare.")
-            return Score(seconds, track, remarks=tuple(remarks))
+            return Score(seconds, track, remarks=tuple(remarks), reach=reach)
         times = np.linspace(0, end, math.ceil(end / 0.05) + 1)  # finely: evaluate_curve interpolates, also where a curve jumps
-        return Score(seconds, track, evaluate_curve((times, curve.at(times, seconds, tempo)), measured), tuple(remarks))
+        return Score(seconds, track, evaluate_curve((times, curve.at(times, seconds, tempo)), measured), tuple(remarks), reach)
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
     """What was measured in `seconds` of sound: its `track`; its `evaluation` against the curve as score.evaluate_curve gives it,
-    None where nothing was asked for or comparable; and `remarks`, sentences on what was left out and why."""
+    None where nothing was asked for or comparable; `remarks`, sentences on what was left out and why; and the `reach` of the model that
+    made it, None where that is not known."""
 
     seconds: float
     track: Track
     evaluation: dict | None = None
     remarks: tuple[str, ...] = ()
+    reach: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def adherence(self) -> float:
@@ -201,15 +210,24 @@ class Score:
         points = np.column_stack([self.track.times_seconds[music] / self.seconds, self.track.values[music]])
         return Curve(tuple(map(tuple, points.tolist())), "normalized", "smooth")
 
+    @property
+    def shown(self) -> np.ndarray:
+        """The track's values [M,2] as pictures show them beside a request: in the measure of requests where the reach is known."""
+        return self.track.values if self.reach is None else in_reach(self.track.values, *self.reach)
+
     def drawn(self) -> dict:
         """The options of plot.plot_piece that draw what was measured, none where nothing was."""
-        return {"measured": (self.track.times_seconds, self.track.values), "uncertainty": self.track.uncertainty} if self.track.is_music else {}
+        if not self.track.is_music:
+            return {}
+        known = {"uncertainty": self.track.uncertainty} if self.reach is None else {"measured_as": "measured, of its reach"}
+        return {"measured": (self.track.times_seconds, self.shown)} | known
 
     def to_dict(self) -> dict:
         """JSON values, four decimals, None for NaN, without the track; `predictor` tells the weights that measured."""
         return json_values({
             "predictor": fingerprint(EMBEDDED_FOLDER), "seconds": self.seconds, "music_share": float(np.mean(self.track.music >= 0.5)),
             "point": dict(zip(DIMENSIONS, self.track.point)), "uncertainty": dict(zip(DIMENSIONS, self.uncertainty)),
+            "reach": None if self.reach is None else dict(zip(DIMENSIONS, np.transpose(self.reach))),
             "evaluation": self.evaluation, "remarks": self.remarks})
 
 

@@ -84,6 +84,7 @@ def plot_piece(
     curve_tempo: float | Callable[[np.ndarray], np.ndarray] | None = None,
     measured: tuple[np.ndarray, np.ndarray] | None = None,
     uncertainty: np.ndarray | None = None,
+    measured_as: str = "measured",
     joints_seconds: Sequence[float] = (),
     title: str = "",
     tempo: tuple[np.ndarray, np.ndarray] | None = None,
@@ -94,7 +95,7 @@ def plot_piece(
     `envelope`: `[N, 2]` lowest and highest sample of N equal bins over the whole piece, or `[N]` peaks. `requested` is asked
     for `requested.at(times, duration_seconds, curve_tempo)`, so a curve in beats needs `curve_tempo`; None: nothing was asked.
     `measured`: times `[M]` in seconds and valence, arousal `[M, 2]`; NaN leaves a gap. `uncertainty`: one standard deviation of
-    them, `[M, 2]`, a pale band. `joints_seconds`: where segments meet;
+    them, `[M, 2]`, a pale band. `measured_as`: what the legend calls it. `joints_seconds`: where segments meet;
     they are numbered from 0. `tempo`: times `[P]` in seconds and beats per minute `[P]`, each holding until the next, drawn
     as a strip underneath. The legend and the ticks follow the width of `size_inches`.
     Raises ValueError on shapes or numbers that cannot be drawn, and OSError where the file cannot be written.
@@ -120,7 +121,7 @@ def plot_piece(
         lanes, strip = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
     _draw_waveform(lanes, envelope, duration_seconds)
     _draw_joints([lanes] if strip is None else [lanes, strip], joints, duration_seconds)
-    _draw_affect(lanes, drawn_seconds, asked, measured, uncertainty)
+    _draw_affect(lanes, drawn_seconds, asked, measured, uncertainty, measured_as)
     if strip is not None:
         _draw_tempo(strip, *tempo, duration_seconds)
     _style_time_axis(lanes if strip is None else strip, duration_seconds, most_ticks=size_inches[0] * 14 / SIZE_INCHES[0])
@@ -239,7 +240,7 @@ def _draw_joints(all_axes, joints: np.ndarray, duration_seconds: float) -> None:
             )
 
 
-def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray | None, measured, uncertainty: np.ndarray | None) -> None:
+def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray | None, measured, uncertainty: np.ndarray | None, measured_as: str) -> None:
     for column, (name, color) in enumerate((("valence", VALENCE_COLOR), ("arousal", AROUSAL_COLOR))):
         if asked is not None:
             axes.plot(seconds, asked[:, column], color=color, linewidth=2.4, label=f"{name} requested", zorder=3)
@@ -249,7 +250,7 @@ def _draw_affect(axes, seconds: np.ndarray, asked: np.ndarray | None, measured, 
             many = {"linewidth": 0.9, "alpha": 0.75}  # dashes and dots of hundreds of windows would be a smear
             style = few if len(times) <= 80 else many
             within = np.clip(values[:, column], -1, 1)
-            axes.plot(times, within, color=color, label=f"{name} measured", zorder=4, **style)
+            axes.plot(times, within, color=color, label=f"{name} {measured_as}", zorder=4, **style)
             if uncertainty is not None:
                 low, high = (values[:, column] + sign * uncertainty[:, column] for sign in (-1, 1))
                 axes.fill_between(times, low, high, color=color, alpha=0.13, linewidth=0, zorder=2)

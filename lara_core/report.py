@@ -18,6 +18,7 @@ from .piece import Piece
 from .pipeline import Lara, Score, json_values
 from .plot import AROUSAL_COLOR, VALENCE_COLOR, EnvelopeMeter, plot_piece
 from .score import DIMENSIONS
+from .score_predictor import in_reach
 
 METRICS = {"r": "pearson", "CCC": "concordance", "MAE": "mae", "RMSE": "rmse", "windowed r": "windowed_r", "lag s": "lag_seconds",
            "DTW error": "dtw"}  # as people call them: as score.evaluate_curve does
@@ -59,7 +60,7 @@ def score_file(path: Path, curve: Curve | None, tempo: float | None, asked: str,
             curve, asked = piece.curve, f"the curve in {sidecar.name}"
     if curve is not None and len(curve.points) == 1:
         asked += "".join(f", {name} {value:+.2f}" for name, value in zip(DIMENSIONS, curve.points[0][1:]))
-    score = Lara.score(path, curve, tempo)
+    score = Lara.score(path, curve, tempo, None if piece is None else piece.reach)
     agreement = clap.agreement(path, prompt) if clap is not None and prompt else math.nan
     if clap is not None and not prompt:
         remarks.append("Text agreement needs a text; give --prompt TEXT.")
@@ -85,6 +86,8 @@ def in_words(scored: Scored) -> str:
     lines = [f"{scored.path}: {score.seconds:.4g} s, " + ("not music" if share == 0 else "music" if share == 1 else f"{share:.0%} of it music")]
     if score.track.is_music:
         lines.append(f"  measured   {_point(score)}")
+        if score.reach is not None:
+            lines.append(f"  of reach   {_of_reach(score)}")
     if scored.asked:
         lines.append(f"  asked for  {scored.asked}")
     if not math.isnan(scored.text_agreement):
@@ -140,6 +143,12 @@ def _metric(row: dict, key: str) -> str:
     value = row["pearson"] if key == "concordance" and math.isnan(row["pearson"]) else row[key]
     sign = "" if key in ("mae", "rmse", "dtw") else "+"
     return "-" if math.isnan(value) else f"{value:{sign}.{1 if key == 'lag_seconds' else 2}f}"
+
+
+def _of_reach(score: Score) -> str:
+    point, ends = in_reach(score.track.point, *score.reach), np.transpose(score.reach)
+    return (", ".join(f"{name} {value:+.2f}" for name, value in zip(DIMENSIONS, point)) + "; pictures show this: the model's "
+            + " and ".join(f"{name} of {low:+.2f} to {high:+.2f}" for name, (low, high) in zip(DIMENSIONS, ends)) + " are -1 to 1")
 
 
 def _point(score: Score) -> str:
@@ -252,7 +261,8 @@ GLOSSARY = {
 }
 HOW_TO_READ = """The score is 1 where measured and requested agree exactly, 0 where they agree no better than points drawn at random from
 the whole plane, and below 0 where they agree less than that. Figures after ± are one standard deviation, as the predictor states it
-for a window of 3 s; the bands in the pictures show the same. The predictor hears every window with its neighbours within 6 s. A
+for a window of 3 s; the bands in the pictures show the same. Where a piece's model is known, its picture shows what
+was measured as a share of what that model reaches, which is what is asked of it; every figure is of what was measured itself. The predictor hears every window with its neighbours within 6 s. A
 request that turns faster than that cannot be measured to follow, however well it is played, and the predictor's own errors are in
 every figure here."""
 
@@ -305,6 +315,8 @@ def _section(number: int, scored: Scored) -> str:
     parts.append(f"<p class='faint'>{' · '.join(facts)}</p>")
     if score.track.is_music:
         parts.append(f"<p>Measured: {_point(score).replace('-', '−')}</p>")
+        if score.reach is not None:
+            parts.append(f"<p>Of its reach: {_of_reach(score).replace('-', '−')}</p>")
     parts += [f"<p class='remark'>{html.escape(remark)}</p>" for remark in scored.remarks]
     parts.append(_pictures(scored))
     if score.evaluation is not None:

@@ -162,6 +162,11 @@ class ScorePredictor(nn.Module):
         for end, value in zip((self.low, self.high), reach(heard)):
             end.copy_(torch.from_numpy(value))
 
+    @property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """What requests of -1 [2] and of 1 [2] stand for."""
+        return self.low.numpy(), self.high.numpy()
+
     def judge(self, x: Tensor) -> Tensor:
         """Standardised cues [N,2C] -> valence and arousal [N,2]."""
         dropped = lambda y, share: nn.functional.dropout(y, share, self.training)
@@ -176,4 +181,4 @@ class ScorePredictor(nn.Module):
 
     def in_requests(self, cues: np.ndarray) -> np.ndarray:
         """Cues [N,2C] -> the request [N,2] that stands for what is heard there: beyond -1 and 1 too."""
-        return in_reach(self(cues), self.low.numpy(), self.high.numpy())
+        return in_reach(self(cues), *self.ends)

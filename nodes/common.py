@@ -57,7 +57,7 @@ class Made:
         from ..lara_core.pipeline import Lara
 
         try:
-            return Lara.score(self.sound, curve, self.take.beats_at)
+            return Lara.score(self.sound, curve, self.take.beats_at, self.take.lara.reach)
         except ValueError as error:
             log.warning("The take is not measured: %s", error)
             return None
@@ -73,11 +73,13 @@ def chosen(name: str, value, options: Sequence[str]) -> str:
 # ---- sound and pictures --------------------------------------------------------------------------------------------
 
 
-def audio_of(sounds: Sequence["Audio"]) -> dict:
-    """Sounds of one rate and length -> ComfyUI's AUDIO: waveform [B,C,T]."""
+def audio_of(piece: Sequence[Made]) -> dict:
+    """Takes of one rate and length -> ComfyUI's AUDIO: waveform [B,C,T]. lara_reach: of the model, see lara_core.pipeline.Score."""
     import torch
 
-    return {"waveform": torch.from_numpy(np.stack([sound.samples for sound in sounds])), "sample_rate": sounds[0].sample_rate_hz}
+    sounds = [made.sound for made in piece]
+    return {"waveform": torch.from_numpy(np.stack([sound.samples for sound in sounds])), "sample_rate": sounds[0].sample_rate_hz,
+            "lara_reach": piece[0].take.lara.reach}
 
 
 def sounds_of(audio) -> list["Audio"]:
@@ -123,7 +125,7 @@ def measured_for_page(scores: Sequence["Score"], offset_seconds: float = 0.0) ->
     tracks = []
     for score in scores:
         shown = (score.track.music >= 0.5) & (score.track.times_seconds >= offset_seconds)
-        values = score.track.values[shown].round(3)
+        values = score.shown[shown].clip(-1, 1).round(3)
         tracks.append({"times": (score.track.times_seconds[shown] - offset_seconds).round(3).tolist(), "valence": values[:, 0].tolist(),
                        "arousal": values[:, 1].tolist(), "seconds": round(score.seconds - offset_seconds, 3), "offset": round(offset_seconds, 3)})
     return {"lara_measured": tracks}

@@ -133,8 +133,7 @@ def made_together(model, prompt, emotion, requests, sampling, **before) -> tuple
 
 def result(cls, piece: tuple[Made, ...], measure: bool = True, offset_seconds: float = 0.0) -> io.NodeOutput:
     """AUDIO and LARA_PIECE, with the player, and what was measured for the timeline, whose curve begins so far within the piece."""
-    sounds = [made.sound for made in piece]
-    audio = audio_of(sounds)
+    audio = audio_of(piece)
     shown = ui.PreviewAudio(audio, cls=cls).as_dict()
     if measure:
         scores = [cancellable(lambda: made.score) for made in piece]

@@ -38,7 +38,7 @@ class ScoreEmotion(io.ComfyNode):
         from ..lara_core.report import Scored, in_words
 
         sounds = sounds_of(audio)
-        scores = [cancellable(lambda: Lara.score(sound, asked_for, tempo)) for sound in sounds]
+        scores = [cancellable(lambda: Lara.score(sound, asked_for, tempo, audio.get("lara_reach"))) for sound in sounds]
         names = [f"sound {number}" if len(sounds) > 1 else "sound" for number in range(1, len(sounds) + 1)]
         asked = "" if asked_for is None else f"a curve of {len(asked_for.points)} points" if len(asked_for.points) > 1 else "a point"
         scored = [Scored(Path(name), score, asked_for, tempo, asked, remarks=score.remarks) for name, score in zip(names, scores)]
@@ -100,7 +100,7 @@ class RankTakes(io.ComfyNode):
         ranked = best_first(list(zip(piece, scores)), lambda pair: pair[1])
         names = {id(made): f"take {number}, seed {made.take.request.seed}" for number, made in enumerate(piece, 1)}
         text = as_markdown(ranking([(names[id(made)], score) for made, score in ranked]))
-        sounds = [made.sound for made, _ in ranked]
-        best = audio_of(sounds[:1])
+        takes = tuple(made for made, _ in ranked)
+        best = audio_of(takes[:1])
         shown = ui.PreviewAudio(best, cls=cls).as_dict() | {"text": [text]} | measured_for_page([score for _, score in ranked if score is not None])
-        return io.NodeOutput(best, audio_of(sounds), tuple(made for made, _ in ranked), text, ui=shown)
+        return io.NodeOutput(best, audio_of(takes), takes, text, ui=shown)

@@ -306,8 +306,8 @@ def test_a_mapping_that_was_deleted_is_heard_no_more(pack, run, osc_input, monke
 
 def test_what_was_measured_of_a_piece_that_goes_on_is_that_of_its_curve(pack):
     common = sys.modules["lara_pack.nodes.common"]
-    track = types.SimpleNamespace(music=np.array([1, 1, 0, 1, 1]), times_seconds=np.arange(1.0, 6.0), values=np.arange(10.0).reshape(5, 2) / 10)
-    shown, = common.measured_for_page([types.SimpleNamespace(track=track, seconds=6.0)], 2.0)["lara_measured"]
+    track = types.SimpleNamespace(music=np.array([1, 1, 0, 1, 1]), times_seconds=np.arange(1.0, 6.0))
+    shown, = common.measured_for_page([types.SimpleNamespace(track=track, seconds=6.0, shown=np.arange(10.0).reshape(5, 2) / 10)], 2.0)["lara_measured"]
     assert shown == {"times": [0.0, 2.0, 3.0], "valence": [0.2, 0.6, 0.8], "arousal": [0.3, 0.7, 0.9], "seconds": 4.0, "offset": 2.0}
 
 

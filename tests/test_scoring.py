@@ -143,6 +143,24 @@ def test_stretches_that_are_not_music_are_left_out(hears):
     assert score.to_dict()["music_share"] == pytest.approx(12 / 18, abs=1e-4)
 
 
+def test_pictures_show_what_is_measured_as_a_share_of_what_the_model_reaches(hears):
+    """A model that is heard at half of what is asked has done all of it: its picture says so, its figures what was heard."""
+    times = np.arange(1.5, 19, 1.0)
+    sound = hears(made_track(times, 0.5 * ARC.at(times) + [0.2, 0]))
+    reach = np.array([-0.3, -0.5]), np.array([0.7, 0.5])
+    plain, known = (Lara.score(sound, Curve(ARC.points, "seconds"), reach=ends) for ends in (None, reach))
+    np.testing.assert_allclose(plain.shown, plain.track.values)
+    np.testing.assert_allclose(known.shown, ARC.at(times), atol=1e-6)
+    assert known.evaluation == plain.evaluation and "uncertainty" in plain.drawn()
+    drawn = known.drawn()
+    np.testing.assert_allclose(drawn["measured"][1], ARC.at(times), atol=1e-6)
+    assert drawn["measured_as"] == "measured, of its reach" and "uncertainty" not in drawn, "that is the predictor's, in its own measure"
+    record = known.to_dict()
+    assert record["reach"] == {"valence": [-0.3, 0.7], "arousal": [-0.5, 0.5]} and plain.to_dict()["reach"] is None
+    said = report.in_words(report.Scored(Path("cue.wav"), known))
+    assert f"of reach   valence {2 * (known.track.point[0] - 0.2):+.2f}" in said and "valence of -0.30 to +0.70" in said
+
+
 @pytest.mark.parametrize("curve, tempo, end_seconds, remark", [
     (Curve(ARC.points, "seconds"), None, 10, "lasts 10.0 s and the sound 20.0 s: they are compared over the first 10.0 s"),
     (Curve(((0, 0, 0), (45, 1, 1)), "seconds"), None, 20, "lasts 45.0 s and the sound 20.0 s: they are compared over the first 20.0 s"),
@@ -387,6 +405,13 @@ def test_the_sidecar_gives_the_curve_and_the_same_score(tiny, tmp_path, capsys):
     made, record = strict(out)["files"][0], strict((tmp_path / "piece.json").read_text())
     assert made["asked"] == "the curve in piece.json" and made["prompt"] == "piano"
     assert made["evaluation"] == record["score"]["evaluation"]
+    assert record["score"]["reach"] is None  # no score predictor lies beside this model
+    record["score"]["reach"] = {"valence": [-0.3, 0.7], "arousal": [-0.5, 0.5]}
+    (tmp_path / "piece.json").write_text(json.dumps(record))
+    assert "valence of -0.30 to +0.70 and arousal of -0.50 to +0.50 are -1 to 1" in told(capsys, tmp_path / "piece.wav")[0]
+    for damaged in ({"valence": [-0.3, 0.7]}, {"valence": [0.7, -0.3], "arousal": [-0.5, 0.5]}, {"valence": 1, "arousal": [-0.5, 0.5]}, [0]):
+        (tmp_path / "piece.json").write_text(json.dumps(record | {"score": {"reach": damaged}}))
+        assert "piece.json is damaged" in told(capsys, tmp_path / "piece.wav")[0]
     del record["bar_lines"]
     (tmp_path / "piece.json").write_text(json.dumps(record))
     out, _ = told(capsys, tmp_path / "piece.wav")

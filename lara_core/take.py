@@ -136,8 +136,9 @@ class Take:
         """What the planned segment, the next one, is sampled from."""
         index = len(self.segments)
         context = self._past_codes[:, self._past_codes.shape[1] - plan.context_frames:]
-        emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], self._emotion(plan)])
-        return Ask(self.prompt, emotion, context, plan.forced, self.seeds.get(index, segment_seed(self.request.seed, index)))
+        wanted = self._emotion(plan)
+        emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], wanted])
+        return Ask(self.prompt, emotion, context, self.session.given(plan, wanted), self.seeds.get(index, segment_seed(self.request.seed, index)))
 
     def known(self, plan: Plan, ask: Ask) -> tuple[np.ndarray, dict] | None:
         """The codes [K,F] of a segment that were given or met before, and what the record says of them; None where there are none."""

@@ -93,6 +93,9 @@ class Session(Protocol):
     def plan(self) -> Plan | None:
         """The next segment, or None when the piece is complete."""
 
+    def given(self, plan: Plan, emotion: np.ndarray) -> np.ndarray:
+        """What the planned segment is given: plan.forced [K,F], and what returns in it of what was before where this emotion [F,2] (NaN: none) does."""
+
     def push(self, codes: np.ndarray) -> Callable[[], np.ndarray]:
         """Read the codes [K,F] of the planned segment -> what makes the samples [C,T] that are now final.
 

@@ -202,6 +202,9 @@ class EncodecSession:
         return Plan(np.full((self.codec.n_codebooks, self._planned), -1, np.int64), seconds, beats,
                     min(self.frames, round(CONTEXT_SECONDS * rate)))
 
+    def given(self, plan: Plan, emotion: np.ndarray) -> np.ndarray:
+        return plan.forced
+
     def push(self, codes: np.ndarray) -> Callable[[], np.ndarray]:
         if codes.shape != (self.codec.n_codebooks, self._planned):
             raise ValueError(f"The segment's codes have shape {list(codes.shape)}; the plan asks for [{self.codec.n_codebooks}, {self._planned}].")

@@ -23,6 +23,7 @@ from .score import LANE, METRES, Bar, Note, Score, ScoreReader, grid_tokens, tok
 from .soundfont import SoundFont, find_soundfont
 from .synth import CUT_FADE_SECONDS, SAMPLE_RATE_HZ, Channel, PlayedNote, TailJoiner, add, master
 from .synth_process import SynthProcess, synthesizer_for
+from .themes import Themes
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
 SEGMENT_BARS = 4
@@ -86,6 +87,7 @@ class ScoreSession:
         self._end_sample = 0  # of what was read; sound follows
         self.model_tempo_bpm = DEFAULT_TEMPO_BPM  # what the model last asked for; the first bar is heard before anything is known
         self._stretch = 1.0  # tempo played / tempo asked for
+        self.themes = Themes(METRES[request.metre][0])
         self._bars: list[tuple[int, float | None]] = []  # the planned segment: bars left, tempo where it is given
         self._held: list[Note] = []  # notes that sounded at the last joint
         self._closed: list[Note] = []  # that ended in the segment before it
@@ -145,6 +147,9 @@ class ScoreSession:
             played = self.model_tempo_bpm * self._stretch
         return self._planned(played)
 
+    def given(self, plan: Plan, emotion: np.ndarray) -> np.ndarray:
+        return self.themes.given(plan.forced, emotion, [left for left, _ in self._bars])
+
     def _planned(self, played: float) -> Plan:
         """self._bars as a Plan; played: the tempo where none is given."""
         position, done = self.position_seconds, len(self.performer.bars)
@@ -175,6 +180,7 @@ class ScoreSession:
         frames = METRES[self.request.metre][0]
         if codes.shape != (score.K, frames * len(self._bars)):
             raise ValueError(f"The segment's codes have shape {list(codes.shape)}; the plan asks for [{score.K}, {frames * len(self._bars)}].")
+        self.themes.add(codes)
         bars, tempi = [], []
         for i in range(len(self._bars)):
             token = int(codes[LANE["performance"], i * frames])
@@ -311,6 +317,9 @@ class LiveSession(ScoreSession):
             return None
         self._bars = [(Bar().bars_left, tempo)]
         return self._planned(tempo)
+
+    def given(self, plan: Plan, emotion: np.ndarray) -> np.ndarray:
+        return plan.forced  # a bar that is made again has forgotten the themes
 
     def last_bar(self) -> Score:
         """The last bar by itself; notes that sound into it begin with it, and those that sound on end with it."""

@@ -13,6 +13,7 @@ from lara_core.codec import score as s
 from lara_core.pipeline import find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
+from bench.musicality import scale_consistency
 from training.composer import FORCE, Composer, over_chord, parse_chord, scale_of
 from training.corpus import build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
 from training.muon import Muon, orthogonalised
@@ -50,10 +51,31 @@ def test_pieces_are_well_formed_and_close():
 
 def test_a_melody_is_in_the_scale_of_its_chords():
     """Over I iv I V nothing clashes with the third of the tonic; a tone of the chord stands for its neighbours in the scale."""
-    major = scale_of([(0, "maj"), (5, "min"), (0, "maj"), (7, "maj")])
+    major = scale_of([(0, "maj"), (5, "min"), (0, "maj"), (7, "maj")], 0)
     assert major == frozenset({0, 2, 4, 5, 7, 9, 11}) and over_chord(major, [5, 8, 0]) == frozenset({0, 2, 4, 5, 8, 11})
-    minor = scale_of([(0, "min"), (5, "min"), (0, "min"), (7, "maj")])
-    assert minor == frozenset({0, 2, 3, 5, 7, 8, 10}) and 11 in over_chord(minor, [7, 11, 2]) and 10 not in over_chord(minor, [7, 11, 2])
+    minor = scale_of([(9, "min"), (2, "min"), (9, "min"), (4, "maj")], 9)
+    assert minor == major and 8 in over_chord(minor, [4, 8, 11]) and 7 not in over_chord(minor, [4, 8, 11])
+
+
+def test_what_comes_home_may_have_been_in_the_relative_key():
+    """From C major to A minor and back the notes are the same seven, with C minor they are not; what ends in the other mode, or stays, keeps its tonic."""
+    def composed_with(relative: bool, *valences: float) -> list[s.Score]:
+        pieces = []
+        for seed in range(6):
+            composer = Composer(next(style for style in STYLES if style.name == "strings"), np.random.default_rng(seed))
+            composer.relative = relative
+            pieces.append(composer.compose(np.repeat(valences, 8), np.zeros(8 * len(valences))))
+        return pieces
+
+    roots = lambda piece: [chord.root for chord in piece.chords]
+    for valences, relative_root in (((0.6, -0.4, 0.6), 9), ((-0.4, 0.6, -0.4), 3)):
+        kept, turned = composed_with(True, *valences), composed_with(False, *valences)
+        assert np.mean([scale_consistency(p.notes) for p in kept]) > np.mean([scale_consistency(p.notes) for p in turned]) + 0.05
+        share = lambda pieces: np.mean([c.root == relative_root for p in pieces for c in p.chords if p.frames / 3 <= c.start < p.frames * 2 / 3])
+        assert share(kept) > share(turned) + 0.15, "its tonic is where the piece went"
+        assert all(p.chords[-1].root == 0 for p in kept)
+    for valences in ((0.6, -0.4), (0.6, 0.6)):
+        assert [roots(p) for p in composed_with(True, *valences)] == [roots(p) for p in composed_with(False, *valences)]
 
 
 def test_a_motif_that_comes_again_lasts_as_long():

@@ -28,6 +28,7 @@ PROGRESSIONS = (
     (-0.5, "i iv i V"), (-0.55, "i iv v i"), (-0.6, "i v iv i"), (-0.65, "i iv iio V"), (-0.7, "i i iv V"), (-0.75, "i bII i V"),
     (-0.8, "i iv iio i"), (-0.85, "i bII bvii i"), (-0.9, "i viio i bII"), (-0.95, "i bv i viio"), (-1.0, "i viio bii viio"),
 )
+MINOR_BELOW = 0.125
 # closing two bars: (valence at home, chords)
 CADENCES = ((0.9, "V I"), (0.6, "IV I"), (0.3, "ii-V I"), (0.0, "bVII i"), (-0.3, "iv i"), (-0.5, "V i"), (-0.7, "iv i"), (-0.9, "bII i"))
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 1, 3, 5, 7, 8, 10))  # major, minor, phrygian
@@ -41,10 +42,11 @@ def parse_chord(numeral: str) -> tuple[int, str]:
     return (NUMERALS[body.rstrip("o").lower()] - flat) % 12, quality
 
 
-def scale_of(chords: list[tuple[int, str]]) -> frozenset[int]:
-    """The scale that holds most of these chords' tones."""
-    tones = [(root + i) % 12 for root, quality in chords for i in QUALITIES[quality]]
-    return frozenset(max(SCALES, key=lambda scale: sum(tone in scale for tone in tones)))
+def scale_of(chords: list[tuple[int, str]], tonic: int) -> frozenset[int]:
+    """The scale on the tonic that holds most of these chords' tones."""
+    tones = [(root + i - tonic) % 12 for root, quality in chords for i in QUALITIES[quality]]
+    best = max(SCALES, key=lambda scale: sum(tone in scale for tone in tones))
+    return frozenset((tonic + step) % 12 for step in best)
 
 
 def over_chord(scale: frozenset[int], tones: list[int]) -> frozenset[int]:
@@ -75,8 +77,9 @@ STRETCH_BARS = 8  # a section of the form
 SAME_SECTION = 0.35  # a section that comes again is written anew where the emotion has moved farther
 CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation", "harmony", "kit", "lead", "comp")
 FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
-BREATHES = (0.0, 0.25, 0.0, 0.5)  # of the bars of a phrase, in which the chords move less
+BREATHES = (0.0, 0.35, 0.1, 0.6)  # of the bars of a phrase, in which the chords move less
 ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
+RELATIVE = 0.5  # of pieces that come home: where the mode turns, the scale stays (C major, A minor) in place of the tonic (C major, C minor)
 HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves
 # General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
 SINGING = {21, 40, 52, 53, 56, 60, 66, 68, 71, 72, 73, 80, 81, 110}
@@ -87,12 +90,14 @@ FORCE = (46, 99, 88, 10, 8, 4, 24, 25, 26, 15, 0, 48, 49, 45, 52, 19, 40, 41, 21
 class Section:
     chords: list[list[tuple[int, str]]]  # per bar of the phrase: one or two (root, quality)
     motif: list[list[tuple[int, int, int]]]  # per bar of the phrase: (position, duration, scale steps from the bar's anchor)
+    minor: bool
+    tonic: int  # semitones above that of the piece
     valence: float
     arousal: float
 
     @property
     def scale(self) -> frozenset[int]:
-        return scale_of([chord for bar in self.chords for chord in bar])
+        return scale_of([chord for bar in self.chords for chord in bar], self.tonic)
 
 
 @dataclass
@@ -101,10 +106,11 @@ class Draft:
 
     score: Score
     sections: dict[str, Section]  # by their letter in the form
+    minor: bool | None = None  # the mode that the piece begins in
 
     def copy(self) -> "Draft":
         score = self.score
-        return Draft(Score(list(score.bars), score.tonic, list(score.notes), list(score.chords), score.drums), dict(self.sections))
+        return Draft(Score(list(score.bars), score.tonic, list(score.notes), list(score.chords), score.drums), dict(self.sections), self.minor)
 
 
 class Composer:
@@ -120,6 +126,7 @@ class Composer:
         self.bass_names = [str(rng.choice(options)) for options in style.bass_patterns]
         self.tempo_bias, self.dynamics_bias, self.tier_bias, self.feel_bias, self.kit_bias = rng.normal(0, (0.05, 0.25, 0.12, 0.15, 0.25))
         self.hands_over = programs is None and rng.random() < HANDS_OVER
+        self.relative = rng.random() < RELATIVE
         self.strays = np.zeros((len(CUES), 2))
 
     def stray(self) -> None:
@@ -190,19 +197,22 @@ class Composer:
 
     # -- material ---------------------------------------------------------------------------------------------------
 
-    def section(self, valence: float, arousal: float) -> Section:
+    def section(self, valence: float, arousal: float, home: bool | None = None) -> Section:
+        """home: whether the key is minor to whose relative this goes where the mode is the other one; None: the tonic stays."""
         rng, (v, a) = self.rng, self.asked("harmony", valence, arousal)
-        chords = []
-        for numeral in choose(rng, PROGRESSIONS, v - 0.2 * a).split():
+        chords, numerals = [], choose(rng, PROGRESSIONS, v - 0.2 * a).split()
+        minor = "i" in numerals
+        tonic = 0 if home in (None, minor) else 9 if minor else 3
+        for numeral in numerals:
             bar = []
             for name in numeral.split("-"):
                 root, quality = parse_chord(name)
                 if rng.random() < self.style.sevenths * (1.0 if arousal < 0.4 else 0.6):
                     quality = coloured(root, quality)
-                bar.append((root, quality))
+                bar.append(((root + tonic) % 12, quality))
             chords.append(bar)
         question = [self.rhythm(self.flow(valence, arousal)) for _ in range(2)]
-        return Section(chords, question + [self.answer(bar) for bar in question], valence, arousal)
+        return Section(chords, question + [self.answer(bar) for bar in question], minor, tonic, valence, arousal)
 
     def rhythm(self, flow: float) -> list[tuple[int, int, int]]:
         """One bar of a motif. Density follows the flow: from a note every two beats to two notes a beat."""
@@ -296,7 +306,9 @@ class Composer:
             name = self.form[(b // STRETCH_BARS) % len(self.form)]
             section = draft.sections.get(name)
             if section is None or (phrase_bar == 0 and abs(section.valence - v) + abs(section.arousal - a) > SAME_SECTION):
-                section = draft.sections[name] = self.section(v, a)
+                returns = self.relative and draft.minor == (valence[-1] - 0.2 * arousal[-1] < MINOR_BELOW)
+                section = draft.sections[name] = self.section(v, a, draft.minor if returns else None)
+                draft.minor = section.minor if draft.minor is None else draft.minor
             if phrase_bar == 0:
                 players = self.players(v, a)
                 ending = choose(rng, CADENCES, v).split()
@@ -321,7 +333,7 @@ class Composer:
                     for note in notes:
                         if note.duration >= 2:
                             score.notes.append(Note(LANE["second"], note.start, note.duration, nearest(chord_at(note.start - at), note.pitch - 5, 30, 100)))
-            self.accompany(score, at, changes, layers, v, a, shift, final, rng.random() < BREATHES[phrase_bar])
+            self.accompany(score, at, changes, layers, section.tonic, v, a, shift, final, rng.random() < BREATHES[phrase_bar])
             drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
                          if "k" in layers and not final else np.zeros(frames, np.uint8))
             if final and "k" in layers:
@@ -335,14 +347,14 @@ class Composer:
         score.drums = np.concatenate(drums)
         return draft
 
-    def accompany(self, score: Score, at: int, changes, layers: str, valence: float, arousal: float, shift: float, final: bool,
+    def accompany(self, score: Score, at: int, changes, layers: str, tonic: int, valence: float, arousal: float, shift: float, final: bool,
                   breathes: bool):
         """Comp, pad and bass of one bar; the last bar holds its chord, and one that breathes moves as calmer music does."""
         frames, beat = self.frames, self.beat
         comp_centre = 62 + int(round(shift / 2)) if self.style.lead_centre < 80 else 70
         busy = max(self.tier(self.flow(valence, arousal)) - breathes, 0)
         comp = patterns.comp("block" if final else self.comp_names[busy], frames, beat) if "c" in layers else []
-        bass = patterns.bass("whole" if final else self.bass_names[self.tier(arousal)], frames, beat) if "b" in layers else []
+        bass = patterns.bass("whole" if final else self.bass_names[max(self.tier(arousal) - breathes, 0)], frames, beat) if "b" in layers else []
         spans = [(start, (changes[i + 1][0] if i + 1 < len(changes) else at + frames), root, quality)
                  for i, (start, root, quality) in enumerate(changes)]
         for i, (start, end, root, quality) in enumerate(spans):
@@ -365,7 +377,7 @@ class Composer:
             following = spans[i + 1][2] if i + 1 < len(spans) else root
             pitch = {"root": low, "fifth": nearest([(root + QUALITIES[quality][2]) % 12], low + 2, 30, 57), "octave": low + 12,
                      "third": nearest([(root + QUALITIES[quality][1]) % 12], low + 3, 30, 57),
-                     "approach": nearest([(following + 11) % 12, (following + 2) % 12], low, 30, 57), "tonic": nearest([0], 38, 30, 54)}
+                     "approach": nearest([(following + 11) % 12, (following + 2) % 12], low, 30, 57), "tonic": nearest([tonic], 38, 30, 54)}
             for position, duration, what in bass:
                 if start <= at + position < end:
                     score.notes.append(Note(LANE["bass"], at + position, min(duration, end - at - position), pitch[what]))

@@ -417,7 +417,8 @@ def test_a_session_in_real_time(tmp_path, tiny_model):
     command = [sys.executable, "-m", "lara_core", "live", "-o", str(tmp_path / "out"), "--model", str(tiny_model), "--port", str(port),
                "--prompt", "solo piano",
                "--feedback", f"127.0.0.1:{back.getsockname()[1]}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # what a shell starts in its background ignores Ctrl-C
     heard, ready = "", []
     try:
         while "waiting" not in heard:  # it is there

@@ -412,7 +412,7 @@ def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(cap
     rehearsal = unheard | {"emotion": asked_for_anything, "rehearsed": np.arange(count) >= half}
     meant = labels.relabel(rehearsal, 1, 0.0, known).astype(np.float32)[played]
     r = [np.corrcoef(meant[:, d], drawn[played][:, d])[0, 1] for d in (0, 1)]
-    assert r[0] > 0.3 and r[1] > 0.8, f"what a model has played means what a composer would have meant by it: {r}"
+    assert min(r) > 0.5, f"what a model has played means what a composer would have meant by it: {r}"
     said = capsys.readouterr().out
     assert "what notes mean" in said and "nan" not in said
 

@@ -17,13 +17,13 @@ import torch
 
 from .affect import Curve
 from .codec import Plan, Request
+from .codec.score import CLOSING_BARS
 from .conditioning import Conditioning
 from .sampling import Sampling, generate
 from .tries import BestRead, WordsAndTakes
 
 MAX_TOGETHER = 8  # takes in one pass: each has its own cache of keys and values
 BEGINNINGS = 4  # that are tried in place of a silent one
-CLOSING_BARS = 2  # of a score
 MAX_WAITING = 2  # segments that are sampled and not yet sound: memory stays constant
 
 

@@ -28,7 +28,7 @@ PROGRESSIONS = (
     (-0.5, "i iv i V"), (-0.55, "i iv v i"), (-0.6, "i v iv i"), (-0.65, "i iv iio V"), (-0.7, "i i iv V"), (-0.75, "i bII i V"),
     (-0.8, "i iv iio i"), (-0.85, "i bII bvii i"), (-0.9, "i viio i bII"), (-0.95, "i bv i viio"), (-1.0, "i viio bii viio"),
 )
-MINOR_BELOW = 0.125
+MINOR_BELOW = 0.125  # are progressions in minor
 # closing two bars: (valence at home, chords)
 CADENCES = ((0.9, "V I"), (0.6, "IV I"), (0.3, "ii-V I"), (0.0, "bVII i"), (-0.3, "iv i"), (-0.5, "V i"), (-0.7, "iv i"), (-0.9, "bII i"))
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 1, 3, 5, 7, 8, 10))  # major, minor, phrygian
@@ -77,7 +77,7 @@ STRETCH_BARS = 8  # a section of the form
 SAME_SECTION = 0.35  # a section that comes again is written anew where the emotion has moved farther
 CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation", "harmony", "kit", "lead", "comp")
 FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
-BREATHES = (0.0, 0.35, 0.1, 0.6)  # of the bars of a phrase, in which the chords move less
+BREATHES = (0.0, 0.35, 0.1, 0.6)  # of the bars of a phrase, in which chords and bass move less
 ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
 RELATIVE = 0.5  # of pieces that come home: where the mode turns, the scale stays (C major, A minor) in place of the tonic (C major, C minor)
 HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves

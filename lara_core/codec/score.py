@@ -34,6 +34,7 @@ ROLE_OF_LANE = {LANE[name]: ROLES.index(name.rstrip("123")) for name in LANES[LA
 
 METRES = {"4/4": (16, 4), "3/4": (12, 4), "6/8": (12, 6), "2/4": (8, 4), "5/4": (20, 4)}  # frames a bar, frames a beat
 METRE_NAMES = tuple(METRES)
+CLOSING_BARS = 2  # have a cadence of their own
 COUNTDOWN = ((1, 1), (2, 2), (4, 3), (8, 4))  # bars left (this one included) up to n -> class; more: 0
 TEMPO_LOW_BPM, TEMPO_HIGH_BPM, N_TEMPI = 40.0, 208.0, 48
 N_DYNAMICS = 8  # ppp .. fff

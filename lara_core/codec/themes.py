@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .score import FIRST_PITCH, HOLD, LANE, REST
+from .score import CLOSING_BARS, FIRST_PITCH, HOLD, LANE, REST
 
 THEME_BARS, PHRASE_BARS = 8, 4
 NEAR = 0.35  # in valence and arousal together: so far the composer of the training data keeps a section, too
 ALIKE = 0.1  # among themes that are as near the earliest returns
-CLOSING_BARS = 2  # have a cadence of their own
 
 
 class Themes:
@@ -36,7 +35,7 @@ class Themes:
             if begins and bar >= self.back + 2 * THEME_BARS and (source := self._near(bar, now)) is not None:
                 self.back, self.source = bar, source
             theme = self.source + bar - self.back
-            if theme < self.source + THEME_BARS and left > CLOSING_BARS and self._distance(theme, now) <= NEAR:
+            if bar < self.back + THEME_BARS and left > CLOSING_BARS and self._distance(theme, now) <= NEAR:
                 self._give(forced[:, span], *self.played[theme], begins)
         return forced
 

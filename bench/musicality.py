@@ -84,6 +84,7 @@ def measures(piece: Score) -> dict[str, float]:
     return {"scale consistency": scale_consistency(piece.notes), "pitch-class entropy (bits)": pitch_class_entropy(piece.notes),
             "groove consistency": groove_consistency(piece), "repetition": repetition(piece),
             "onsets a beat": len({note.start for note in piece.notes}) / beats, "notes at once": polyphony(piece),
+            "grinding (semitones at once)": score.grinding(piece),
             "range (semitones, 5 to 95 %)": float(np.subtract(*np.percentile(pitches, (95, 5))))}
 
 
@@ -161,7 +162,7 @@ def main():
     torch.set_num_threads(1)  # more are slower at this size
     lara = Lara.load(args.model)
     made = composed(lara, args.seconds, args.seeds, STILL if args.still else list(PRESETS.values()))
-    groups = {lara.name: (codes for codes, _ in made)} | {path.stem: pieces_of(path) for path in args.human}
+    groups = {lara.name: [codes for codes, _ in made]} | {path.stem: list(pieces_of(path)) for path in args.human}
     rows = {name: [measures(piece) for piece in cut(pieces, args.bars)] for name, pieces in groups.items()}
     people = [row for name in list(rows)[1:] for row in rows[name]]
     print(f"{lara.name} ({lara.digest}): {len(rows[lara.name])} pieces, the first {args.bars} bars; medians [quartiles]\n")
@@ -171,6 +172,8 @@ def main():
         low, high = np.percentile([row[key] for row in people], (25, 75))
         inside = low <= np.median([row[key] for row in rows[lara.name]]) <= high
         print(f"| {key} | " + " | ".join(cells) + f" | {'yes' if inside else 'no'} [{low:.2f}, {high:.2f}] |")
+    hammered = {name: np.concatenate([score.hammered(codes) for codes in pieces]).mean() for name, pieces in groups.items()}
+    print("\nbars in which three voices or more strike nearly every frame: " + ", ".join(f"{name} {share:.1%}" for name, share in hammered.items()))
     ends = [ending(piece) for _, piece in made]
     print("\n" + ", ".join(f"{key}: {sum(end[key] for end in ends)} of {len(ends)}" for key in ends[0]))
     copies = longest_copy([codes for codes, _ in made], args.corpus) if args.corpus else []

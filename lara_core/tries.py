@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import LANE, decode, ends_piece, rests_on_tonic
+from .codec.score import LANE, decode, ends_piece, hammered, rests_on_tonic
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -26,6 +26,7 @@ KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
+HAMMERED = 5.0  # and of bars that nobody would write, by their share
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
 
 log = logging.getLogger(__name__)
@@ -87,13 +88,13 @@ class BestRead(_BestOfTries):
         return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(super().asks(ask))]
 
     def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float:
-        """How far from the curve a candidate would be heard, by its notes and those of the bars before it; an end that does not rest on
-        the tonic is farther than any other."""
+        """How far from the curve a candidate would be heard, by its notes and those of the bars before it; bars that are hammered are
+        farther, and an end that does not rest on the tonic is farther than any other."""
         whole = np.concatenate([ask.context, codes], axis=1)
         judged, wanted = self._read(ask, whole)
         new = slice(-(codes.shape[1] // EVERY_FRAMES), None)
         restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
-        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean()) + RESTLESS * restless
+        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean()) + RESTLESS * restless + HAMMERED * float(hammered(codes).mean())
 
     def _read(self, ask: "Ask", codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The context and what follows it [K,F] -> how they would be heard, and what was asked for, both [N,2] in the measure of

@@ -35,7 +35,7 @@ def test_polyphony_and_range():
     piece = tune([60])
     piece.notes += tune([48], lane="bass").notes
     row = musicality.measures(piece)
-    assert row["notes at once"] == 2 and row["range (semitones, 5 to 95 %)"] == 12 and row["onsets a beat"] == 1
+    assert row["grinding (semitones at once)"] == 0 and row["notes at once"] == 2 and row["range (semitones, 5 to 95 %)"] == 12 and row["onsets a beat"] == 1
 
 
 def test_endings():

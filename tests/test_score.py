@@ -122,3 +122,20 @@ def test_a_note_ends_where_the_harmony_leaves_it_and_none_that_people_hold():
     for seed in range(len(STYLES)):
         codes = s.encode(composed(seed)).astype(np.int64)
         assert np.array_equal(s.without_hanging_notes(codes[:, :0], codes), codes), "a composer ends them"
+
+
+def test_semitones_at_once_grind():
+    notes = [s.Note(s.LANE["lead"], 0, 8, 60), s.Note(s.LANE["bass"], 4, 4, 59), s.Note(s.LANE["comp1"], 8, 4, 72), s.Note(s.LANE["pad1"], 12, 2, 71)]
+    assert s.grinding(s.Score([s.Bar()], 0, notes)) == 4 / 14
+    assert s.grinding(s.Score([s.Bar()])) == 0
+
+
+def test_a_bar_is_hammered_where_three_voices_strike_throughout():
+    bars = [s.Bar(bars_left=3 - i) for i in range(3)]
+    run = lambda lane, first, frames: [s.Note(s.LANE[lane], first + i, 1, 60) for i in range(frames)]
+    busy = run("lead", 0, 16) + run("comp1", 0, 16)  # a run over broken chords: people write that
+    hammers = run("lead", 16, 16) + run("comp1", 16, 13) + run("bass", 16, 16)
+    struck_less = run("lead", 32, 16) + run("comp1", 32, 12) + run("bass", 32, 16)
+    piece = s.Score(bars, 0, sorted(busy + hammers + struck_less, key=lambda note: (note.start, note.lane)))
+    assert s.hammered(s.encode(piece)).tolist() == [False, True, False]
+    assert s.hammered(s.encode(piece)[:, 16:32]).tolist() == [True] and s.hammered(s.encode(piece)[:, :0]).tolist() == []

@@ -4,7 +4,8 @@
 
 Prompts and curves are drawn as for composed pieces; the captions name who then plays. Once they are heard (training.features) and labelled by what was heard
 (training.labels), a model that trains on them beside the corpus learns what its own music sounds like, wherever that is not what was
-asked of it: hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495).
+asked of it: hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495). What nobody would write is not to be learnt again: a piece
+with hammered bars, or with semitones for too much of its time, is left out.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from lara_core.affect import Curve
 from lara_core.codec import Request
+from lara_core.codec.score import decode, grinding, hammered
 from lara_core.pipeline import Lara
 from lara_core.workers import results_of
 
@@ -27,6 +29,7 @@ from .windows import write_arrays
 
 SECONDS = (14.0, 75.0)
 KNOTS = 9  # of a drawn curve
+GRINDS, TENSE_GRINDS = 0.2, 0.4  # 96 of 100 composed pieces have less, and every score by people: of these 98 of 100 have less than 0.08
 
 
 @functools.cache
@@ -53,6 +56,12 @@ def rehearsed(job: tuple[str, int, int]) -> tuple[int, Played]:
     return seed, Played(codes, emotion, captions(rng, words, who, points), style.name)
 
 
+def well_formed(piece: Played) -> bool:
+    """Whether it is like what people write. What is to be dark and tense may grind more."""
+    valence, arousal = piece.emotion.mean(0)
+    return not hammered(piece.codes).any() and grinding(decode(piece.codes)) <= (TENSE_GRINDS if valence < -0.3 and arousal > 0 else GRINDS)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path, help="folder of a score model")
@@ -66,7 +75,9 @@ def main():
         parser.error(f"{args.model} makes sound and no scores; give the folder of a score model.")
     todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i) for i in range(args.pieces)]
     played = dict(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
-    write_arrays(args.output, packed([played[seed] for seed in sorted(played)], rehearsed=True))  # whatever order they came in
+    kept = [played[seed] for seed in sorted(played) if well_formed(played[seed])]  # whatever order they came in
+    print(f"{len(kept)} of {len(todo)} pieces are well formed and kept")
+    write_arrays(args.output, packed(kept, rehearsed=True))
 
 
 if __name__ == "__main__":

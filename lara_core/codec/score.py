@@ -28,6 +28,7 @@ LANE = {name: k for k, name in enumerate(LANES)}
 PITCH_LANES = range(LANE["bass"], LANE["drums"])
 K, V = len(LANES), 128
 HOLD, REST, FIRST_PITCH = 0, 1, 2
+HAMMERS, STRIKES = 3, 0.8  # so many voices that strike so much of a bar hammer
 
 ROLES = ("lead", "second", "bass", "comp", "pad", "kit")
 ROLE_OF_LANE = {LANE[name]: ROLES.index(name.rstrip("123")) for name in LANES[LANE["bass"]:LANE["drums"]]}
@@ -242,6 +243,22 @@ def without_strangers(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def is_silent(codes: np.ndarray) -> bool:
     """Whether nothing is struck in codes [K,F]."""
     return not (codes[PITCH_LANES.start:PITCH_LANES.stop] >= FIRST_PITCH).any() and not codes[LANE["drums"]].any()
+
+
+def hammered(codes: np.ndarray) -> np.ndarray:
+    """Which bars of codes [K,F] nobody would write: HAMMERS voices or more strike nearly every frame. Of 25,000 bars by people there is not one in
+    500; a model that is led far by arousal comes to it."""
+    struck, starts = codes[PITCH_LANES] >= FIRST_PITCH, bar_starts(codes)
+    bars = np.split(struck, starts[1:], axis=1) if len(starts) else []
+    return np.array([(bar.mean(1) > STRIKES).sum() >= HAMMERS for bar in bars], bool)
+
+
+def grinding(piece: Score) -> float:
+    """Of the time in which anything sounds, the share in which two voices stand a semitone apart."""
+    sounds = np.zeros((128, piece.frames), bool)
+    for note in piece.notes:
+        sounds[note.pitch, note.start:note.start + note.duration] = True
+    return float((sounds[1:] & sounds[:-1]).any(0).sum() / max(sounds.any(0).sum(), 1))
 
 
 def sounding(piece: Score) -> np.ndarray:

@@ -15,7 +15,7 @@ from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
 from bench.musicality import scale_consistency
 from training.composer import FORCE, Composer, over_chord, parse_chord, scale_of
-from training.corpus import build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
+from training.corpus import Played, build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
 from training.muon import Muon, orthogonalised
 from training.studies import TO_MINOR, Way, varied
 from training.styles import INSTRUMENT_WORDS, STYLES
@@ -76,6 +76,18 @@ def test_what_comes_home_may_have_been_in_the_relative_key():
         assert all(p.chords[-1].root == 0 for p in kept)
     for valences in ((0.6, -0.4), (0.6, 0.6)):
         assert [roots(p) for p in composed_with(True, *valences)] == [roots(p) for p in composed_with(False, *valences)]
+
+
+def test_windows_begin_at_home():
+    """What stands in the relative key would look like a beginning in it."""
+    composer = Composer(next(style for style in STYLES if style.name == "strings"), np.random.default_rng(1), metre="4/4")
+    composer.relative = True
+    valence = np.repeat((0.6, -0.4, 0.6), 8)
+    codes = s.encode(composer.compose(valence, np.zeros(24)))
+    assert composer.away.tolist() == [False] * 8 + [True] * 8 + [False] * 8
+    corpus = packed([Played(codes, np.zeros((codes.shape[1], 2)), ["strings"], "strings", away) for away in (composer.away, None)])
+    at_home = [16 * bar for bar in range(24) if not 8 <= bar < 16]
+    assert corpus["starts"].tolist() == [*at_home, *range(24 * 16, 48 * 16, 16)]
 
 
 def test_a_motif_that_comes_again_lasts_as_long():
@@ -243,7 +255,10 @@ def test_a_real_score_is_performed_near_the_arousal_of_its_density():
         labels.append([piece.emotion[:, 1].mean() for piece in performed])
         assert all(piece.emotion[:, 0].min() >= 0 for piece in performed)
     assert max(labels[0]) < min(labels[1])
-    assert natural_arousal(0.05) < natural_arousal(0.2) < natural_arousal(0.8) and abs(natural_arousal(0.36)) < 0.05
+    for arousal in (-0.6, 0.0, 0.6):  # as the composer writes
+        own = [Composer(style, np.random.default_rng(seed)).compose(np.zeros(16), np.full(16, arousal)) for style in STYLES for seed in range(3)]
+        natural = [natural_arousal(len({note.start for note in piece.notes}) / piece.frames) for piece in own]
+        assert abs(np.mean(natural) - arousal) < 0.1, (arousal, np.mean(natural))
 
 
 def run(corpus_file, output, steps, *options):

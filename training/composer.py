@@ -107,10 +107,11 @@ class Draft:
     score: Score
     sections: dict[str, Section]  # by their letter in the form
     minor: bool | None = None  # the mode that the piece begins in
+    away: tuple[bool, ...] = ()  # which bars stand in the relative key
 
     def copy(self) -> "Draft":
         score = self.score
-        return Draft(Score(list(score.bars), score.tonic, list(score.notes), list(score.chords), score.drums), dict(self.sections), self.minor)
+        return Draft(Score(list(score.bars), score.tonic, list(score.notes), list(score.chords), score.drums), dict(self.sections), self.minor, self.away)
 
 
 class Composer:
@@ -143,7 +144,7 @@ class Composer:
     def tempo(self, valence: float, arousal: float) -> float:
         valence, arousal = self.asked("tempo", valence, arousal)
         centre = self.style.tempo_centre_bpm ** 0.6 * 96 ** 0.4  # a style pulls the tempo, arousal rules it
-        return float(np.clip(centre * 2 ** (0.62 * arousal + 0.05 * valence + self.tempo_bias), 44, 200))
+        return float(np.clip(centre * 2 ** (0.75 * arousal + 0.05 * valence + self.tempo_bias), 44, 200))
 
     def dynamics(self, valence: float, arousal: float) -> int:
         valence, arousal = self.asked("dynamics", valence, arousal)
@@ -281,7 +282,7 @@ class Composer:
         return voices
 
     def compose(self, valence: np.ndarray, arousal: np.ndarray, judge: Callable[[Score], float] | None = None, tries: int = 1) -> Score:
-        """valence, arousal [n_bars] -> Score in C, closed by a cadence. judge: of the piece as far as it is written, the less the better; of
+        """valence, arousal [n_bars] -> Score in C, closed by a cadence; `away` [n_bars] says which bars of it stand in the relative key. judge: of the piece as far as it is written, the less the better; of
         `tries` ways to go on with the next section the best one stays."""
         n_bars = len(valence)
         self.form = "AABA" if n_bars >= 24 else "AB"
@@ -294,6 +295,7 @@ class Composer:
                 self.stray()
                 ways.append(self.stretch(draft.copy(), range(first, min(first + STRETCH_BARS, n_bars)), valence, arousal))
             draft = min(ways, key=lambda way: judge(way.score)) if len(ways) > 1 else ways[0]
+        self.away = np.array(draft.away)
         return draft.score
 
     def stretch(self, draft: "Draft", bars: range, valence: np.ndarray, arousal: np.ndarray) -> "Draft":
@@ -343,6 +345,7 @@ class Composer:
                 root, quality = chords[0]
                 score.notes.append(Note(LANE["lead"], at, frames, nearest([root, (root + QUALITIES[quality][1]) % 12], before[-1] if before else style.lead_centre, 40, 96)))
             programs = tuple(p if letter in layers or letter == "l" else -1 for p, letter in zip(players, "lsbcpk"))
+            draft.away += (section.tonic != 0,)
             score.bars.append(Bar(self.metre, self.tempo(v, a), self.dynamics(v, a), self.articulation(v, a), style.swing, programs, left))
         score.drums = np.concatenate(drums)
         return draft

@@ -94,6 +94,7 @@ class Example(NamedTuple):
     emotion: np.ndarray  # per bar [n,2]
     captions: list[str]
     kind: str  # style, or family of real scores
+    away: np.ndarray | None = None  # which bars [n] stand in another key than the piece
 
 
 class Ear(NamedTuple):
@@ -131,16 +132,16 @@ def composed(job: tuple[int, Ear | None, int]) -> tuple[int, Example]:
     composer = Composer(style, rng)
     emotion = draw_curve(rng, int(rng.choice((8, 12, 16, 24, 32, 40))))
     score = composer.compose(emotion[:, 0], emotion[:, 1], ear and (lambda draft: ear.distance(draft, emotion, style.name)), tries)
-    return seed, Example(score, emotion, captions(rng, style.words, players(score), emotion), style.name)
+    return seed, Example(score, emotion, captions(rng, style.words, players(score), emotion), style.name, composer.away)
 
 
 def natural_arousal(onsets_per_frame: float) -> float:
     """The arousal at which the composer would write this many onsets a frame of its own tempo.
 
-    Composed pieces have about 2 ** (1.2 + 1.55 a) onsets a second and 96 * 2 ** (0.62 a) quarter notes a minute: a dense score
+    Composed pieces have about 2 ** (1.24 + 1.57 a) onsets a second and 96 * 2 ** (0.75 a) quarter notes a minute: a dense score
     cannot be calm, nor a chorale furious, whatever its tempo.
     """
-    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.2) / (1.55 - 0.62)
+    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.24) / (1.57 - 0.75)
 
 
 def reperformed(codes: np.ndarray, meta: dict, seed: int) -> Example:
@@ -189,26 +190,28 @@ def build(n_pieces: int, score_files: list[Path], repeats: int, seed: int, predi
                 pieces.append(reperformed(codes[:, offsets[i]:offsets[i + 1]], meta, seed + 7919 * i + r))
     rng = np.random.default_rng(seed)
     return packed([Played(codes_of.encode(in_key(piece.score, int(rng.integers(12)))),
-                          np.repeat(piece.emotion, [bar.frames for bar in piece.score.bars], axis=0), piece.captions, piece.kind) for piece in pieces])
+                          np.repeat(piece.emotion, [bar.frames for bar in piece.score.bars], axis=0), piece.captions, piece.kind, piece.away) for piece in pieces])
 
 
 class Played(NamedTuple):
-    """A piece as the corpus holds it: codes [K,F], emotion [F,2], captions, and its style or family."""
+    """A piece as the corpus holds it: codes [K,F], emotion [F,2], captions, its style or family, and which bars [n] stand in another key."""
 
     codes: np.ndarray
     emotion: np.ndarray
     captions: list[str]
     kind: str
+    away: np.ndarray | None = None
 
 
 def packed(pieces: Sequence[Played], rehearsed: bool = False) -> dict[str, np.ndarray]:
     """Pieces -> what the file holds. rehearsed: a model has played them."""
     codes = np.concatenate([piece.codes for piece in pieces], 1)
+    away = np.concatenate([np.zeros(len(codes_of.bar_starts(piece.codes)), bool) if piece.away is None else piece.away for piece in pieces])
     codec = {"name": "score", "n_codebooks": codes_of.K, "codebook_size": codes_of.V, "delays": list(range(codes_of.K)),
              "loss_weights": [float(name != "grid") for name in codes_of.LANES]}  # the grid is given, never sampled
     return {"codes": codes, "offsets": np.cumsum([0] + [piece.codes.shape[1] for piece in pieces]),
             "emotion": np.concatenate([piece.emotion for piece in pieces]).astype(np.float16),
-            "starts": codes_of.bar_starts(codes),  # windows begin at bar lines
+            "starts": codes_of.bar_starts(codes)[~away],  # windows begin at bar lines, and at home: a beginning tells where that is
             "captions": np.array(json.dumps([piece.captions for piece in pieces])),
             "rehearsed": np.full(len(pieces), rehearsed), "kinds": np.array(json.dumps([piece.kind for piece in pieces])), "codec": np.array(json.dumps(codec))}
 

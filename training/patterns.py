@@ -43,7 +43,7 @@ def comp(name: str, frames: int, beat: int) -> list[tuple[int, int, tuple[int, .
         case "arp16":
             return [(p, 1, ((0, 1, 2, 1)[p % 4],)) for p in range(frames)]
         case "ostinato":
-            return [(p, 1, ((0,) if p % 4 else (0, 1, 2))) for p in range(frames)]
+            return [(p, 1 + (p % 4 == 0), ((0,) if p % 4 else (0, 1, 2))) for p in range(frames) if p % 4 != 1]
         case "tremolo":
             return [(p, 2, (0, 1, 2)) for p in eighths]
     raise ValueError(f"Unknown comp pattern {name!r}.")

@@ -33,7 +33,7 @@ class Style:
         return {*self.lead, *self.second, *self.bass, *self.comp, *self.pad}
 
 
-CALM_KEYS = (("sparse", "block"), ("arp8", "alberti"), ("arp8", "pulse"), ("arp16", "ostinato"))
+CALM_KEYS = (("sparse", "block"), ("arp8", "alberti"), ("arp8", "pulse"), ("arp8", "ostinato", "arp16"))
 JAZZ_PATTERNS = ((("block",), ("charleston", "halves"), ("charleston",), ("charleston", "offbeat")), (("whole", "half"), ("half",), ("walking",), ("walking",)))
 
 STYLES = (

@@ -51,18 +51,18 @@ class Sampling:
 
 def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tensor, sampling: Sampling,
              seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, weights: "StepWeights | None" = None,
-             text_led: Sequence[int] = ()) -> Tensor:
+             text_led: Sequence[int] = (), emotion_shares: Sequence[float] = ()) -> Tensor:
     """Sample F new frames.
 
     cond: B rows over Fc + F frames. context [B,K,Fc]: the codes before, Fc may be 0. forced [K,F] or [B,K,F]: tokens that
     are given, FREE (-1) where one is to be sampled. seed: one per row, or one number of which row b uses seed + b; the same
     seed gives the same codes on the same machine, whatever the other rows are. on_frame(frames_done) is called after each
     finished frame and may raise to cancel. weights: the decoder's, where they were prepared for many calls. text_led: codebooks in
-    which the emotion is guided no stronger than the model has learnt it, whatever emotion_strength is, and at the beginning of a piece
-    the text by FIRST_TEXT_STRENGTH or more where it is guided at all. Returns codes [B,K,F].
+    which the text is guided by FIRST_TEXT_STRENGTH or more at the beginning of a piece, where it is guided at all. emotion_shares: of what
+    emotion_strength is above 1, how much each codebook is guided by [K], 0 to 1; none: all of it. Returns codes [B,K,F].
     Raises ValueError for shapes or tokens that don't fit.
     """
-    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led)
+    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led, emotion_shares)
     with torch.inference_mode():
         steps, column = plan.steps, None
         stepper = Stepper(decoder, plan.rows, plan.end, weights)
@@ -79,9 +79,10 @@ def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tens
 
 
 def generate_naive(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tensor, sampling: Sampling,
-                   seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, text_led: Sequence[int] = ()) -> Tensor:
+                   seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, text_led: Sequence[int] = (),
+                   emotion_shares: Sequence[float] = ()) -> Tensor:
     """The same codes as `generate` for the same arguments, from a full pass over everything at every step."""
-    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led)
+    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led, emotion_shares)
     with torch.inference_mode():
         memory = decoder.memory(plan.rows)
         for s in range(plan.first, plan.end):
@@ -108,7 +109,7 @@ def choose(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
 class _Plan:
     """Both ways of sampling share this: checked arguments, guidance rows, delayed tokens to fill, and each row's noise."""
 
-    def __init__(self, decoder, cond, context, forced, sampling, seed, text_led):
+    def __init__(self, decoder, cond, context, forced, sampling, seed, text_led, emotion_shares):
         config, device = decoder.config, decoder.norm.weight.device
         batch = len(cond.text)
         self.config, self.sampling, self.batch = config, sampling, batch
@@ -118,8 +119,9 @@ class _Plan:
                              f"it must cover the {codes.shape[2]} of context and new frames together.")
         if not config.emotion and bool(cond.emotion_mask.any()):
             raise ValueError("This model has no emotion encoder; ask it for no emotion, or load a LARA model.")
-        emotion_strengths, text_strengths = (torch.full((config.n_codebooks,), float(x)) for x in (sampling.emotion_strength, sampling.text_strength))
-        emotion_strengths[list(text_led)] = min(sampling.emotion_strength, 1.0)
+        shares = torch.tensor(emotion_shares or [1.0] * config.n_codebooks)
+        emotion_strengths = min(sampling.emotion_strength, 1.0) + max(sampling.emotion_strength - 1.0, 0.0) * shares
+        text_strengths = torch.full((config.n_codebooks,), float(sampling.text_strength))
         if context.shape[2] == 0 and sampling.text_strength:  # who begins goes on
             text_strengths[list(text_led)] = max(sampling.text_strength, FIRST_TEXT_STRENGTH)
         cond, weights = guidance_rows(cond, text_strengths, emotion_strengths)

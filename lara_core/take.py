@@ -199,7 +199,7 @@ class Take:
         context, forced = (torch.from_numpy(np.stack([getattr(ask, name) for ask in asks])).to(device) for name in ("context", "forced"))
         show = show or self._show
         codes = generate(self.lara.decoder, cond, context, forced, self.sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
-                         self.lara.step_weights, self.lara.codec.text_led)
+                         self.lara.step_weights, self.lara.codec.text_led, self.lara.codec.emotion_shares)
         return [(self._mended(ask, row, show, beginnings), {}) for ask, row in zip(asks, codes.cpu().numpy())]
 
     def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lara_core.conditioning import Conditioning, guidance_rows
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted, undelay
-from lara_core.sampling import FREE, LONG_PAST, Sampling, Stepper, attention_of_one, choose, generate, generate_naive
+from lara_core.sampling import FIRST_TEXT_STRENGTH, FREE, LONG_PAST, Sampling, Stepper, attention_of_one, choose, generate, generate_naive
 
 K, V, L, TEXT_WIDTH = 4, 12, 5, 8
 
@@ -114,17 +114,24 @@ def test_positions_reach_beyond_the_table():
 
 # ---- what a result depends on
 
-def test_the_emotion_is_not_guided_in_codebooks_that_the_text_leads():
+def test_each_codebook_takes_its_share_of_the_guidance():
+    decoder, cond = make_decoder(), make_cond(2, frames=12)
+    led = lambda strength, **lead: generate(decoder, cond, empty_context(2), free(12), Sampling(text_strength=3, emotion_strength=strength), 0, **lead)
+    assert torch.equal(led(9, emotion_shares=[0.0] * K), led(1)) and not torch.equal(led(9), led(1))
+    assert torch.equal(led(9, emotion_shares=[0.25] * K), led(3)) and torch.equal(led(9, emotion_shares=[1.0] * K), led(9))
+    assert torch.equal(led(0.5, emotion_shares=[0.25] * K), led(0.5)), "what is weaker than learnt is so everywhere"
+    uneven = {"text_led": [1], "emotion_shares": [1.0, *[0.25] * (K - 1)]}
+    naive = generate_naive(decoder, cond, empty_context(2), free(12), Sampling(text_strength=3, emotion_strength=9), 0, **uneven)
+    assert torch.equal(led(9, **uneven), naive)
+
+
+def test_the_text_leads_the_beginning():
     decoder, cond, everything = make_decoder(), make_cond(2, frames=12), range(K)
-    strong, plain = (Sampling(text_strength=3, emotion_strength=strength) for strength in (9, 1))
-    arguments = decoder, cond, empty_context(2), free(12)
-    led = generate(*arguments, strong, 0, text_led=everything)
-    assert torch.equal(led, generate(*arguments, plain, 0))
-    assert not torch.equal(led, generate(*arguments, strong, 0))
-    assert torch.equal(generate(*arguments, strong, 0, text_led=[1]), generate_naive(*arguments, strong, 0, text_led=[1]))
-    deaf = Sampling(text_strength=0, emotion_strength=0)
-    other = Conditioning(cond.text + 1, cond.text_mask, cond.emotion, cond.emotion_mask)
-    assert all(torch.equal(generate(decoder, c, *arguments[2:], deaf, 0, text_led=everything), generate(*arguments, deaf, 0)) for c in (cond, other)), "a text that is not to count does not lead"
+    begun = lambda strength, **lead: generate(decoder, cond, empty_context(2), free(12), Sampling(text_strength=strength, emotion_strength=1), 0, **lead)
+    assert torch.equal(begun(1, text_led=everything), begun(FIRST_TEXT_STRENGTH)) and not torch.equal(begun(1, text_led=everything), begun(1))
+    deaf, other = Sampling(text_strength=0, emotion_strength=0), Conditioning(cond.text + 1, cond.text_mask, cond.emotion, cond.emotion_mask)
+    arguments = empty_context(2), free(12), deaf, 0
+    assert all(torch.equal(generate(decoder, c, *arguments, text_led=everything), generate(decoder, cond, *arguments)) for c in (cond, other)), "a text that is not to count does not lead"
 
 
 def test_same_seed_same_codes_other_seed_other_codes():

@@ -116,7 +116,8 @@ class Codec(Protocol):
     frame_rate_hz: float  # nominal: a score's frames follow its tempo
     sample_rate_hz: int
     channels: int
-    text_led: tuple[int, ...]  # codebooks in which the emotion is never guided beyond what the model learnt; see sampling.generate
+    text_led: tuple[int, ...]  # see sampling.generate, and for the next
+    emotion_shares: tuple[float, ...]
 
     def session(self, request: Request) -> Session: ...
 

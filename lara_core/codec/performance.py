@@ -32,7 +32,7 @@ def _accent(bar: Bar, position: int) -> int:
 def note_velocity(bar: Bar, lane: int, position: int, frame: int, pitch: int = 60) -> int:
     """MIDI velocity of a note on a pitch lane; position: frame within its bar, frame: from the beginning of the piece."""
     role = ROLES[ROLE_OF_LANE[lane]]
-    return int(np.clip(44 + 8.5 * bar.dynamics + BALANCE[role] + _accent(bar, position) + _unevenness(lane, frame, pitch), 8, 127))
+    return int(np.clip(52 + 7.5 * bar.dynamics + BALANCE[role] + _accent(bar, position) + _unevenness(lane, frame, pitch), 8, 127))
 
 
 def drum_velocity(bar: Bar, drum: str, position: int, frame: int) -> int:

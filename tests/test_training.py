@@ -432,6 +432,21 @@ def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(cap
     assert "what notes mean" in said and "nan" not in said
 
 
+def test_what_nobody_would_write_is_not_rehearsed():
+    from training.rehearsal import well_formed
+
+    def played(valence: float, arousal: float, semitones: int, voices: int) -> Played:
+        """Ten bars of a held chord, `semitones` of them with one, and one bar in which so many voices strike throughout."""
+        notes = [s.Note(s.LANE[lane], 16 * bar, 16, pitch) for bar in range(9) for lane, pitch in (("bass", 48), ("pad1", 60), ("pad2", 61 if bar < semitones else 64))]
+        notes += [s.Note(k, 144 + frame, 1, 60) for k in [*s.PITCH_LANES][:voices] for frame in range(16)]
+        piece = s.Score([s.Bar(bars_left=10 - i) for i in range(10)], 0, sorted(notes, key=lambda note: (note.start, note.lane)))
+        return Played(s.encode(piece), np.tile((valence, arousal), (160, 1)), ["strings"], "strings")
+
+    assert well_formed(played(0.5, 0.5, 1, 2)) and not well_formed(played(0.5, 0.5, 1, 3))
+    assert not well_formed(played(0.5, 0.5, 3, 2)) and not well_formed(played(-0.6, -0.5, 3, 2))
+    assert well_formed(played(-0.6, 0.5, 3, 2)) and not well_formed(played(-0.6, 0.5, 5, 2))
+
+
 def test_a_model_rehearses_what_it_was_asked_for():
     from training import rehearsal
     style = rehearsal.STYLES[17 % len(rehearsal.STYLES)]

@@ -77,6 +77,8 @@ def main():
     played = dict(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
     kept = [played[seed] for seed in sorted(played) if well_formed(played[seed])]  # whatever order they came in
     print(f"{len(kept)} of {len(todo)} pieces are well formed and kept")
+    if not kept:
+        parser.error("nothing well formed was played, so nothing is written; rehearse more --pieces, or a model that has learnt longer.")
     write_arrays(args.output, packed(kept, rehearsed=True))
 
 

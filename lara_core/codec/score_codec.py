@@ -31,7 +31,7 @@ DEFAULT_TEMPO_BPM = 100.0
 RING_OUT_SECONDS = 2.0  # the last chord rings about so long, where the tempo is ours to choose
 MAX_HOLD_FRAMES = 96  # longer notes are released
 CLOSING_FADE_SECONDS = 0.35
-NOTES_LED = 0.5
+NOTES_LED = 0.75
 TAIL_SECONDS = 4.0  # releases and cymbals ring so long behind a segment's last note
 
 

@@ -188,9 +188,10 @@ class Take:
         beats = None if plan.beats is None else lambda _: plan.beats
         return self.curve.at(plan.seconds, self.request.seconds, beats)
 
-    def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None, beginnings: int = BEGINNINGS) -> list[tuple[np.ndarray, dict]]:
+    def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None, beginnings: int = BEGINNINGS,
+               plainly: bool = False) -> list[tuple[np.ndarray, dict]]:
         """Sample B segments of one prompt and as many frames in one pass -> codes [K,F] and an empty record for each. show(share of it done).
-        beginnings: how many more of the piece are sampled where one is silent."""
+        beginnings: how many more of the piece are sampled where one is silent. plainly: the emotion leads no farther than the model has learnt."""
         text, text_mask = (x.expand(len(asks), *x.shape[1:]) for x in self.lara.encoded(asks[0].prompt))
         emotion = torch.from_numpy(np.stack([ask.emotion for ask in asks]))
         cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
@@ -198,7 +199,8 @@ class Take:
         cond = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
         context, forced = (torch.from_numpy(np.stack([getattr(ask, name) for ask in asks])).to(device) for name in ("context", "forced"))
         show = show or self._show
-        codes = generate(self.lara.decoder, cond, context, forced, self.sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
+        sampling = replace(self.sampling, emotion_strength=min(self.sampling.emotion_strength, 1.0)) if plainly else self.sampling
+        codes = generate(self.lara.decoder, cond, context, forced, sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
                          self.lara.step_weights, self.lara.codec.text_led, self.lara.codec.emotion_shares)
         return [(self._mended(ask, row, show, beginnings), {}) for ask, row in zip(asks, codes.cpu().numpy())]
 

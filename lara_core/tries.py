@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import LANE, decode, ends_piece, hammered, rests_on_tonic
+from .codec.score import LANE, decode, ends_piece, hammered, rests_on_tonic, unstruck
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -26,7 +26,7 @@ KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
-HAMMERED = 5.0  # and of bars that nobody would write, by their share
+UNWRITTEN = 20.0  # and for each bar that nobody would write, hammered or with nothing struck
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,14 @@ class BestRead(_BestOfTries):
         return {"kind": "lara", "candidates": self.candidates}
 
     def tries(self, take: "Take", ask: "Ask") -> list[np.ndarray]:
+        """Where nobody would write any of them, as many more that the emotion leads no farther than the model has learnt: what has got in
+        goes on."""
+        rows = self._led(take, ask)
+        if all(_unwritten(row) for row in rows):
+            rows += [codes for codes, _ in take.sample(super().asks(replace(ask, seed=ask.seed + len(rows) * SEED_STEP)), plainly=True)]
+        return rows
+
+    def _led(self, take: "Take", ask: "Ask") -> list[np.ndarray]:
         """Those of a piece's first segment are all for the players of the first of them, whom the text has chosen."""
         if ask.context.shape[1]:
             return super().tries(take, ask)
@@ -88,13 +96,13 @@ class BestRead(_BestOfTries):
         return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(super().asks(ask))]
 
     def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float:
-        """How far from the curve a candidate would be heard, by its notes and those of the bars before it; bars that are hammered are
-        farther, and an end that does not rest on the tonic is farther than any other."""
+        """How far from the curve a candidate would be heard, by its notes and those of the bars before it; an end that does not rest on
+        the tonic is farther than any other, and bars that nobody would write are farther still."""
         whole = np.concatenate([ask.context, codes], axis=1)
         judged, wanted = self._read(ask, whole)
         new = slice(-(codes.shape[1] // EVERY_FRAMES), None)
         restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
-        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean()) + RESTLESS * restless + HAMMERED * float(hammered(codes).mean())
+        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean()) + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
 
     def _read(self, ask: "Ask", codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The context and what follows it [K,F] -> how they would be heard, and what was asked for, both [N,2] in the measure of
@@ -142,3 +150,8 @@ class WordsAndTakes(_BestOfTries):
 def _wanted(ask: "Ask") -> np.ndarray:
     """The mean emotion [2] of a segment."""
     return ask.emotion[ask.context.shape[1]:].mean(0)
+
+
+def _unwritten(codes: np.ndarray) -> int:
+    """How many bars of codes [K,F] nobody would write."""
+    return int((hammered(codes) | unstruck(codes)).sum())

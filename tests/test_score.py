@@ -130,6 +130,15 @@ def test_semitones_at_once_grind():
     assert s.grinding(s.Score([s.Bar()])) == 0
 
 
+def test_nothing_is_struck_where_notes_are_only_held():
+    bars = [s.Bar(bars_left=5 - i) for i in range(5)]
+    notes = [s.Note(s.LANE["pad1"], 8, 16, 60), s.Note(s.LANE["lead"], 50, 2, 70)]  # held into the second bar; struck late in the fourth
+    assert s.unstruck(s.encode(s.Score(bars, 0, notes))).tolist() == [False, True, True, False, True]
+    drums = np.zeros(80, np.uint8)
+    drums[79] = 1
+    assert s.unstruck(s.encode(s.Score(bars, 0, notes, drums=drums))).tolist() == [False, True, True, False, False]
+
+
 def test_a_bar_is_hammered_where_three_voices_strike_throughout():
     bars = [s.Bar(bars_left=3 - i) for i in range(3)]
     run = lambda lane, first, frames: [s.Note(s.LANE[lane], first + i, 1, 60) for i in range(frames)]

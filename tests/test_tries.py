@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import save
 
 from lara_core import cli, score_predictor, tries
+from lara_core import take as take_module
 from lara_core.affect import Curve
 from lara_core.choices import USUAL_CANDIDATES
 from lara_core.codec import Request, score
@@ -65,11 +66,12 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
         if at and segment is take.segments[-1]:
             assert (emotion == emotion[0, 0]).all()
             whole = [np.concatenate([codes[:, :at], row], axis=1) for row in sampled]
-            assert [off >= tries.RESTLESS for off in segment["distances"]] == [not score.rests_on_tonic(score.decode(row)) for row in whole]
+            off = np.array(segment["distances"]) - [tries.UNWRITTEN * score.hammered(row).sum() for row in sampled]
+            assert (off >= tries.RESTLESS).tolist() == [not score.rests_on_tonic(score.decode(row)) for row in whole]
         else:
             heard = [read(np.concatenate([context, row], axis=1)) for row in sampled]
             off = [np.linalg.norm(row[-(frames // EVERY_FRAMES):] - (0.3, 0.6), axis=1).mean() for row in heard]
-            off = [distance + tries.HAMMERED * score.hammered(row).mean() for distance, row in zip(off, sampled)]
+            off = [distance + tries.UNWRITTEN * score.hammered(row).sum() for distance, row in zip(off, sampled)]
             assert best == int(np.argmin(off)) and np.allclose(segment["distances"], off, atol=1e-4)
             before = emotion.shape[1] - frames
             assert (emotion[:, :before] == emotion[0, 0]).all() and (emotion[::2] == emotion[0, 0]).all() and np.abs(emotion).max() <= 1
@@ -79,6 +81,24 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
         at += frames
     assert len(chosen) > 1
     assert np.array_equal(codes_of(lara.stream("solo piano", STILL, Request(40.0, seed=3), candidates=6)), codes), "the same again"
+
+
+def test_where_nobody_would_write_any_try_plainer_ones_follow(lara, monkeypatch):
+    passes, sample = [], Take.sample
+    monkeypatch.setattr(Take, "sample", lambda take, asks, **how: passes.append((asks, how)) or sample(take, asks, **how))
+    monkeypatch.setattr(tries, "_unwritten", lambda codes: 1)
+    take = lara.stream("solo piano", STILL, Request(20.0, seed=3), candidates=3)
+    take.write()
+    more = [(1, {}), (2, {}), (3, {"plainly": True})] + [(3, {}), (3, {"plainly": True})] * (len(take.segments) - 1)
+    assert [(len(asks), how) for asks, how in passes] == more
+    assert all(len(segment["distances"]) == 6 and min(segment["distances"]) >= tries.UNWRITTEN for segment in take.segments)
+    (led, _), (plain, _) = passes[-2:]
+    assert len({ask.seed for ask in led + plain}) == 6 and all(np.array_equal(ask.emotion, led[0].emotion) for ask in plain)
+    strengths, generate = [], take_module.generate
+    monkeypatch.setattr(take_module, "generate", lambda *args: strengths.append(args[4].emotion_strength) or generate(*args))
+    sample(take, plain, plainly=True)
+    sample(take, plain)
+    assert strengths == [1.0, take.sampling.emotion_strength] and strengths[1] > 1
 
 
 def test_how_many_tries_and_what_the_record_says(lara, tiny_model):

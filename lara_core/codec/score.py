@@ -246,11 +246,15 @@ def is_silent(codes: np.ndarray) -> bool:
 
 
 def hammered(codes: np.ndarray) -> np.ndarray:
-    """Which bars of codes [K,F] nobody would write: HAMMERS voices or more strike nearly every frame. Of 25,000 bars by people there is not one in
-    500; a model that is led far by arousal comes to it."""
+    """Which bars of codes [K,F] nobody would write: HAMMERS voices or more strike nearly every frame. People have one such bar in a thousand; a
+    model that is led far by arousal comes to it and stays there."""
     struck, starts = codes[PITCH_LANES] >= FIRST_PITCH, bar_starts(codes)
-    bars = np.split(struck, starts[1:], axis=1) if len(starts) else []
-    return np.array([(bar.mean(1) > STRIKES).sum() >= HAMMERS for bar in bars], bool)
+    return np.array([(bar.mean(1) > STRIKES).sum() >= HAMMERS for bar in np.split(struck, starts[1:], axis=1)[:len(starts)]], bool)
+
+
+def unstruck(codes: np.ndarray) -> np.ndarray:
+    """In which bars of codes [K,F] nothing is struck, and what sounded dies away."""
+    return np.array([is_silent(bar) for bar in np.split(codes, bar_starts(codes)[1:], axis=1)[:len(bar_starts(codes))]], bool)
 
 
 def grinding(piece: Score) -> float:

@@ -246,7 +246,7 @@ def is_silent(codes: np.ndarray) -> bool:
 
 
 def hammered(codes: np.ndarray) -> np.ndarray:
-    """Which bars of codes [K,F] nobody would write: HAMMERS voices or more strike nearly every frame. People have one such bar in a thousand; a
+    """Which bars of codes [K,F] nobody would write: HAMMERS voices or more strike nearly every frame. People have three such bars in a thousand at most; a
     model that is led far by arousal comes to it and stays there."""
     struck, starts = codes[PITCH_LANES] >= FIRST_PITCH, bar_starts(codes)
     return np.array([(bar.mean(1) > STRIKES).sum() >= HAMMERS for bar in np.split(struck, starts[1:], axis=1)[:len(starts)]], bool)

@@ -115,9 +115,7 @@ def pieces_of(path: Path) -> Iterator[np.ndarray]:
 
 def coded_bars(codes: np.ndarray) -> list[bytes | None]:
     """What the pitch lanes of each bar hold, relative to the tonic; None for bars with few notes."""
-    starts = np.append(score.bar_starts(codes), codes.shape[1])
-    pitches = codes[score.PITCH_LANES].astype(np.uint8)
-    bars = [pitches[:, start:end] for start, end in zip(starts, starts[1:])]
+    bars = [bar[score.PITCH_LANES].astype(np.uint8) for bar in score.bars_of(codes)]
     return [bar.tobytes() if (bar >= score.FIRST_PITCH).sum() >= FEW_NOTES else None for bar in bars]
 
 

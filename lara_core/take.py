@@ -202,13 +202,13 @@ class Take:
         sampling = replace(self.sampling, emotion_strength=min(self.sampling.emotion_strength, 1.0)) if plainly else self.sampling
         codes = generate(self.lara.decoder, cond, context, forced, sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
                          self.lara.step_weights, self.lara.codec.text_led, self.lara.codec.emotion_shares)
-        return [(self._mended(ask, row, show, beginnings), {}) for ask, row in zip(asks, codes.cpu().numpy())]
+        return [(self._mended(ask, row, show, beginnings, plainly), {}) for ask, row in zip(asks, codes.cpu().numpy())]
 
-    def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int) -> np.ndarray:
+    def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int, plainly: bool) -> np.ndarray:
         """Sampled codes [K,F] -> what becomes of them. A piece that would begin with silence is begun otherwise, so many times."""
         codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled, self._is_new_text(ask)), ask.forced)
         if beginnings and not ask.context.shape[1] and self.lara.codec.is_silent(codes):
-            return self.sample([replace(ask, seed=ask.seed + 1)], show, beginnings - 1)[0][0]
+            return self.sample([replace(ask, seed=ask.seed + 1)], show, beginnings - 1, plainly)[0][0]
         return codes
 
     def _is_new_text(self, ask: Ask) -> bool:

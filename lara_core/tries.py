@@ -67,21 +67,19 @@ class BestRead(_BestOfTries):
         return {"kind": "lara", "candidates": self.candidates}
 
     def tries(self, take: "Take", ask: "Ask") -> list[np.ndarray]:
-        """Where nobody would write any of them, as many more that the emotion leads no farther than the model has learnt: what has got in
-        goes on."""
-        rows = self._led(take, ask)
+        """Those of a piece's first segment are all for the players of the first of them, whom the text has chosen. Where nobody would write any,
+        as many more follow that the emotion leads no farther than the model has learnt: what has got in goes on."""
+        if ask.context.shape[1]:
+            rows = super().tries(take, ask)
+        else:
+            (first, _), = take.sample([ask])
+            forced = ask.forced.copy()
+            forced[LANE["orchestra"]] = first[LANE["orchestra"]]
+            ask = replace(ask, forced=forced)
+            rows = [first] + [codes for codes, _ in take.sample(self._leading(ask, first)[1:])]
         if all(_unwritten(row) for row in rows):
             rows += [codes for codes, _ in take.sample(super().asks(replace(ask, seed=ask.seed + len(rows) * SEED_STEP)), plainly=True)]
         return rows
-
-    def _led(self, take: "Take", ask: "Ask") -> list[np.ndarray]:
-        """Those of a piece's first segment are all for the players of the first of them, whom the text has chosen."""
-        if ask.context.shape[1]:
-            return super().tries(take, ask)
-        (first, _), = take.sample([ask])
-        forced = ask.forced.copy()
-        forced[LANE["orchestra"]] = first[LANE["orchestra"]]
-        return [first] + [codes for codes, _ in take.sample(self._leading(replace(ask, forced=forced), first)[1:])]
 
     def asks(self, ask: "Ask") -> list["Ask"]:
         return super().asks(ask) if ends_piece(ask.forced) else self._leading(ask, ask.context)

@@ -92,6 +92,8 @@ def test_where_nobody_would_write_any_try_plainer_ones_follow(lara, monkeypatch)
     more = [(1, {}), (2, {}), (3, {"plainly": True})] + [(3, {}), (3, {"plainly": True})] * (len(take.segments) - 1)
     assert [(len(asks), how) for asks, how in passes] == more
     assert all(len(segment["distances"]) == 6 and min(segment["distances"]) >= tries.UNWRITTEN for segment in take.segments)
+    orchestra = score.LANE["orchestra"]
+    assert all(np.array_equal(ask.forced[orchestra], passes[1][0][0].forced[orchestra]) for ask in passes[2][0]), "who plays is not chosen anew"
     (led, _), (plain, _) = passes[-2:]
     assert len({ask.seed for ask in led + plain}) == 6 and all(np.array_equal(ask.emotion, led[0].emotion) for ask in plain)
     strengths, generate = [], take_module.generate

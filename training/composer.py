@@ -282,8 +282,8 @@ class Composer:
         return voices
 
     def compose(self, valence: np.ndarray, arousal: np.ndarray, judge: Callable[[Score], float] | None = None, tries: int = 1) -> Score:
-        """valence, arousal [n_bars] -> Score in C, closed by a cadence; `away` [n_bars] says which bars of it stand in the relative key. judge: of the piece as far as it is written, the less the better; of
-        `tries` ways to go on with the next section the best one stays."""
+        """valence, arousal [n_bars] -> Score in C, closed by a cadence; `away` [n_bars] then says which bars of it stand in the relative
+        key. judge: of the piece as far as it is written, the less the better; of `tries` ways to go on with the next section the best one stays."""
         n_bars = len(valence)
         self.form = "AABA" if n_bars >= 24 else "AB"
         self.intro = int(self.rng.choice((0, 0, 2, 4))) if n_bars >= 16 else 0

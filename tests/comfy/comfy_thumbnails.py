@@ -8,7 +8,6 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import comfy_server
@@ -17,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(comfy_server.ROOT))
-from bench.comfyui import FLAGS, RUN_MS, START_MS
+from lara_core import cli
 
 WIDTH, QUALITY, MARGIN, TITLE, SETTLED_MS = 1120, 82, 24, 30, 3000
 YOUR_MUSIC = ("--prompt", "string quartet", "--preset", "heartbreak", "--seconds", "30", "--seed", "1", "--no-score")
@@ -35,12 +34,9 @@ def picture(page, server, name: str) -> Image.Image:
     """An example graph, run."""
     graph = json.loads((comfy_workflows.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
-    page.evaluate("() => app.queuePrompt(0)")
-    end = time.monotonic() + RUN_MS / 1000
-    while not server.get("/history") or any(server.get("/queue").values()):
-        if time.monotonic() > end:
-            raise RuntimeError(f"{name} did not end within {RUN_MS / 1000:g} s; see {server.log}")
-        time.sleep(0.3)
+    with page.expect_response("**/prompt") as queued:
+        page.evaluate("() => app.queuePrompt(0)")
+    server.outputs(queued.value.json()["prompt_id"])
     width, height = page.evaluate(PLACED, [MARGIN, TITLE])
     page.set_viewport_size({"width": width, "height": height})
     page.evaluate(PLACED, [MARGIN, TITLE])
@@ -51,17 +47,13 @@ def picture(page, server, name: str) -> Image.Image:
 
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, comfy_server.running(Path(folder)) as server, sync_playwright() as playwright:
-        from lara_core import cli
-
         cli.main(["generate", *YOUR_MUSIC, "-o", str(server.base / "input" / "your-music.wav")])
         server.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False})
-        page = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS).new_page(viewport={"width": 1600, "height": 900})
-        page.goto(server.url, timeout=START_MS)
-        page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=START_MS)
+        page = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=comfy_server.FLAGS).new_page(viewport={"width": 1600, "height": 900})
+        comfy_server.open_page(page, server)
         page.evaluate("() => { app.extensionManager.command.execute('Workspace.ToggleFocusMode'); }")
         page.add_style_tag(content=".comfy-menu-hamburger { display: none !important; }")
         for name in names or comfy_workflows.WORKFLOWS:
-            server.post("/history", {"clear": True})
             picture(page, server, name).save(comfy_workflows.FOLDER / f"{name}.jpg", quality=QUALITY)
             print(comfy_workflows.FOLDER / f"{name}.jpg")
 

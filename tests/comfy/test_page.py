@@ -8,12 +8,12 @@ import time
 
 import comfy_workflows
 import pytest
+from comfy_server import FLAGS, open_page
 from pythonosc.udp_client import SimpleUDPClient
 
 sync_api = pytest.importorskip("playwright.sync_api")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 PLAYERS = {"audioUI", "preview"}  # widgets that only show; the page sends them empty
-START_MS, RUN_MS, SETTLED_MS = 120_000, 60_000, 500
+RUN_MS, SETTLED_MS = 60_000, 500
 PICTURES = comfy_workflows.FOLDER.parent / "out" / "comfyui"
 
 
@@ -31,11 +31,6 @@ def page(server):
         open_page(page, server)
         yield page
         browser.close()
-
-
-def open_page(page, server):
-    page.goto(server.url, timeout=START_MS)
-    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow", timeout=START_MS)
 
 
 @pytest.fixture(params=["canvas", "Nodes 2.0"])

@@ -206,7 +206,7 @@ class Take:
 
     def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int, plainly: bool) -> np.ndarray:
         """Sampled codes [K,F] -> what becomes of them. A piece that would begin with silence is begun otherwise, so many times."""
-        codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled, self._is_new_text(ask)), ask.forced)
+        codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled, ask.emotion, self._is_new_text(ask)), ask.forced)
         if beginnings and not ask.context.shape[1] and self.lara.codec.is_silent(codes):
             return self.sample([replace(ask, seed=ask.seed + 1)], show, beginnings - 1, plainly)[0][0]
         return codes

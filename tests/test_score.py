@@ -106,6 +106,22 @@ def test_nobody_takes_a_role_over_who_has_not_played_before():
     assert np.array_equal(np.concatenate([codes[:, :16], later], axis=1), mended), "what was before is known, and stays"
 
 
+def test_tempo_goes_no_farther_than_arousal_and_a_little():
+    tempo = s.LANE["performance"]
+    codes = s.encode(s.Score([s.Bar(tempo_bpm=bpm) for bpm in (60, 120, 120, 120, 120, 120, 60, 62)])).astype(np.int64)
+    codes[tempo, 5 * 16] = s.DYNAMICS_0  # no tempo is stated
+    tempi = lambda codes: np.array([bar.tempo_bpm for bar in s.decode(codes).bars])
+    still, leap = np.zeros(codes.shape[1]), np.repeat([0, 1, 1, 1, 1, 1, np.nan, np.nan], 16)
+    mended = s.without_leaps(codes[:, :0], codes, still)
+    assert tempi(mended)[:5] == pytest.approx([60, 69, 79, 91, 105], rel=0.03) and (np.abs(np.diff(np.log2(tempi(mended)))) < 0.23).all()
+    assert mended[tempo, 5 * 16] == mended[tempo, 4 * 16], "every bar states one"
+    later = s.without_leaps(mended[:, :32], codes[:, 32:], still)
+    assert np.array_equal(np.concatenate([mended[:, :32], later], axis=1), mended), "what was before is known, and stays"
+    assert tempi(s.without_leaps(codes[:, :0], codes, leap))[:6] == pytest.approx([60, 116, 120, 120, 120, 120], rel=0.03), "arousal leaps, and so may tempo"
+    nothing = np.full_like(still, np.nan)
+    assert np.array_equal(s.without_leaps(codes[:, :0], codes, nothing), mended), "nothing is asked for: as where arousal stands"
+
+
 def test_a_note_ends_where_the_harmony_leaves_it_and_none_that_people_hold():
     bar = lambda lane, start, duration, pitch: s.Note(s.LANE[lane], 16 * start, 16 * duration, pitch)
     held = [bar("pad1", 0, 4, 64), bar("pad2", 0, 4, 67), bar("bass", 0, 4, 48), bar("second", 1, 3, 76)]  # E, G, C and E over C, C, F, F: E is foreign to F

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lara_core.codec.score import LANE, METRES, Bar, Chord, Note, Score, QUALITIES
+from lara_core.codec.score import LANE, METRES, OCTAVES_PER_AROUSAL, Bar, Chord, Note, Score, QUALITIES
 
 from . import patterns
 from .styles import Style
@@ -144,7 +144,7 @@ class Composer:
     def tempo(self, valence: float, arousal: float) -> float:
         valence, arousal = self.asked("tempo", valence, arousal)
         centre = self.style.tempo_centre_bpm ** 0.6 * 96 ** 0.4  # a style pulls the tempo, arousal rules it
-        return float(np.clip(centre * 2 ** (0.75 * arousal + 0.05 * valence + self.tempo_bias), 44, 200))
+        return float(np.clip(centre * 2 ** (OCTAVES_PER_AROUSAL * arousal + 0.05 * valence + self.tempo_bias), 44, 200))
 
     def dynamics(self, valence: float, arousal: float) -> int:
         valence, arousal = self.asked("dynamics", valence, arousal)

@@ -138,10 +138,10 @@ def composed(job: tuple[int, Ear | None, int]) -> tuple[int, Example]:
 def natural_arousal(onsets_per_frame: float) -> float:
     """The arousal at which the composer would write this many onsets a frame of its own tempo.
 
-    Composed pieces have about 2 ** (1.24 + 1.57 a) onsets a second and 96 * 2 ** (0.75 a) quarter notes a minute: a dense score
+    Composed pieces have about 2 ** (1.24 + 1.57 a) onsets a second and 96 * 2 ** (OCTAVES_PER_AROUSAL a) quarter notes a minute: a dense score
     cannot be calm, nor a chorale furious, whatever its tempo.
     """
-    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.24) / (1.57 - 0.75)
+    return (np.log2(6.4 * max(onsets_per_frame, 0.02)) - 1.24) / (1.57 - codes_of.OCTAVES_PER_AROUSAL)
 
 
 def reperformed(codes: np.ndarray, meta: dict, seed: int) -> Example:

@@ -121,8 +121,9 @@ class Codec(Protocol):
 
     def session(self, request: Request) -> Session: ...
 
-    def mended(self, context: np.ndarray, codes: np.ndarray, new_text: bool = False) -> np.ndarray:
-        """Sampled codes [K,F] after context [K,Fc], without what no music has. new_text: the context was not made for the same text."""
+    def mended(self, context: np.ndarray, codes: np.ndarray, emotion: np.ndarray, new_text: bool = False) -> np.ndarray:
+        """Sampled codes [K,F] after context [K,Fc], without what no music has. emotion [Fc+F,2]: what they were asked for, NaN: none;
+        new_text: the context was not made for the same text."""
 
     def is_silent(self, codes: np.ndarray) -> bool:
         """Whether codes [K,F] that a piece begins with are no beginning, so that others are to be sampled."""

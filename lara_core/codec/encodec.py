@@ -113,7 +113,7 @@ class EncodecCodec:
         decoder = ChunkedDecoder(self)
         return np.concatenate([decoder.push(codes), decoder.finish()], axis=1)
 
-    def mended(self, context: np.ndarray, codes: np.ndarray, new_text: bool = False) -> np.ndarray:
+    def mended(self, context: np.ndarray, codes: np.ndarray, emotion: np.ndarray, new_text: bool = False) -> np.ndarray:
         return codes
 
     def is_silent(self, codes: np.ndarray) -> bool:

@@ -28,6 +28,7 @@ LANE = {name: k for k, name in enumerate(LANES)}
 PITCH_LANES = range(LANE["bass"], LANE["drums"])
 K, V = len(LANES), 128
 HOLD, REST, FIRST_PITCH = 0, 1, 2
+OCTAVES_PER_AROUSAL, LEAP_OCTAVES = 0.75, 0.2  # of tempo: what the composer of the training data writes, and how far beyond it a bar may go
 HAMMERS, STRIKES = 3, 0.8  # so many voices that strike so much of a bar hammer
 
 ROLES = ("lead", "second", "bass", "comp", "pad", "kit")
@@ -189,6 +190,22 @@ def encode(score: Score) -> np.ndarray:
             codes[LANE["harmony"], frame] = NO_CHORD if current.root < 0 else chord_token((current.root - score.tonic) % 12, current.quality)
     codes[LANE["drums"]] = score.drums
     return codes.astype(np.uint8)
+
+
+def without_leaps(context: np.ndarray, codes: np.ndarray, arousal: np.ndarray) -> np.ndarray:
+    """codes [K,F] after context [K,Fc], and arousal [Fc+F], NaN: none -> codes in which every bar states its tempo, which goes from bar to bar
+    no farther than arousal does, and a little. Led far, a model doubles it at one bar line of a long rise: so it gets there over some bars."""
+    codes, before, last = np.concatenate([context, codes], axis=1), context.shape[1], None
+    tempi = codes[LANE["performance"]]
+    for bar in bar_starts(codes):
+        stated = 1 <= tempi[bar] <= N_TEMPI
+        if bar >= before and last is not None:
+            octaves = LEAP_OCTAVES + OCTAVES_PER_AROUSAL * abs(np.nan_to_num(arousal[bar] - arousal[last]))
+            low, high = (tempo_token(token_tempo(int(tempi[last])) * 2 ** (side * octaves)) for side in (-1, 1))
+            tempi[bar] = np.clip(tempi[bar], low, high) if stated else tempi[last]
+        if 1 <= tempi[bar] <= N_TEMPI:
+            last = bar
+    return codes[:, before:]
 
 
 def without_hanging_notes(context: np.ndarray, codes: np.ndarray) -> np.ndarray:

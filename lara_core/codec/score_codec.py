@@ -62,7 +62,8 @@ class ScoreCodec:
             at += bar.frames
         return np.concatenate([session.sound(bars, piece.tonic)(), session.finish()], axis=1)
 
-    def mended(self, context: np.ndarray, codes: np.ndarray, new_text: bool = False) -> np.ndarray:
+    def mended(self, context: np.ndarray, codes: np.ndarray, emotion: np.ndarray, new_text: bool = False) -> np.ndarray:
+        codes = score.without_leaps(context, codes, emotion[:, 1])
         codes = codes if new_text else score.without_strangers(context, codes)
         return score.without_hanging_notes(context, score.without_mute_notes(context, codes))
 

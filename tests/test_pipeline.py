@@ -141,7 +141,7 @@ def test_a_continued_piece_begins_as_it_was_and_goes_on(lara, seconds, tempo, me
 
 def test_another_text_brings_other_players_and_the_same_text_none(lara, monkeypatch):
     told = []
-    monkeypatch.setattr(lara.codec, "mended", lambda context, codes, new_text=False: told.append(new_text) or codes)
+    monkeypatch.setattr(lara.codec, "mended", lambda context, codes, emotion, new_text=False: told.append(new_text) or codes)
     take = lara.stream("solo piano", MOVING, Request(20.0, 120, seed=5), candidates=1)
     for _ in range(2):
         take.next_segment()

@@ -193,8 +193,8 @@ def encode(score: Score) -> np.ndarray:
 
 
 def without_leaps(context: np.ndarray, codes: np.ndarray, arousal: np.ndarray) -> np.ndarray:
-    """codes [K,F] after context [K,Fc], and arousal [Fc+F], NaN: none -> codes in which every bar states its tempo, which goes from bar to bar
-    no farther than arousal does, and a little. Led far, a model doubles it at one bar line of a long rise: so it gets there over some bars."""
+    """codes [K,F] after context [K,Fc], and arousal [Fc+F], NaN: none -> codes in which every bar that follows one with a tempo states its own, which
+    goes no farther than arousal does, and a little. Led far, a model doubles it at one bar line of a long rise: so it gets there over some bars."""
     codes, before, last = np.concatenate([context, codes], axis=1), context.shape[1], None
     tempi = codes[LANE["performance"]]
     for bar in bar_starts(codes):
@@ -203,8 +203,9 @@ def without_leaps(context: np.ndarray, codes: np.ndarray, arousal: np.ndarray) -
             octaves = LEAP_OCTAVES + OCTAVES_PER_AROUSAL * abs(np.nan_to_num(arousal[bar] - arousal[last]))
             low, high = (tempo_token(token_tempo(int(tempi[last])) * 2 ** (side * octaves)) for side in (-1, 1))
             tempi[bar] = np.clip(tempi[bar], low, high) if stated else tempi[last]
-        if 1 <= tempi[bar] <= N_TEMPI:
-            last = bar
+        elif not stated:
+            continue
+        last = bar
     return codes[:, before:]
 
 

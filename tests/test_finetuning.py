@@ -112,7 +112,7 @@ def test_finetuning_learns_and_its_adapter_is_the_trained_model(place, tmp_path,
     log = run(place, tmp_path / "adapter", 16, "--init", str(tmp_path / "musicgen-tiny"), "--log-steps", "1",
               *(["--lora", "4", "--lr", "0.003"] if kind == "lora" else ["--lr", "0.001"]))
     with torch.no_grad():  # the first batch once more
-        _, nats, alignment = train.losses(trained["model"], Shards(place / "shards"), np.random.default_rng((1, 0, 0)), trained["args"], torch.ones(4), dropped=True)
+        _, nats, alignment, _ = train.losses(trained["model"], Shards(place / "shards"), np.random.default_rng((1, 0, 0)), trained["args"], torch.ones(4), dropped=True)
     assert nats.sum() < log[0]["nats"] - 0.05 and 0 < alignment < log[0]["lara"] - 0.05 and log[-1]["valid_nats"] > 0
     shutil.move(tmp_path / "adapter", tmp_path / "other name")  # base and adapter stay side by side
     decoder, config = load_model(tmp_path / "other name")

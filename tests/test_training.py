@@ -293,6 +293,8 @@ def test_a_run_can_begin_with_the_weights_of_a_model(corpus_file, tmp_path):
     first = run(corpus_file, tmp_path / "first", 24)
     second = run(corpus_file, tmp_path / "second", 4, "--init", str(tmp_path / "first"))
     assert second[0]["nats"] < 0.9 * first[0]["nats"]
+    run(corpus_file, tmp_path / "surer", 24, "--temperature", "0.5")
+    assert run(corpus_file, tmp_path / "surer second", 4, "--init", str(tmp_path / "surer"))[0]["nats"] == pytest.approx(second[0]["nats"], rel=1e-3), "it begins as it was learnt"
     with pytest.raises(ValueError, match="another shape"):
         run(corpus_file, tmp_path / "third", 4, "--init", "models/embedded")
 

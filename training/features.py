@@ -52,14 +52,21 @@ def hear(codes: np.ndarray, listener_name: str) -> tuple[np.ndarray, np.ndarray]
     codec, listener = ears(listener_name)
     sound = Audio(codec.decode(codes), codec.sample_rate_hz)
     features = listener.features(torch.from_numpy(sound.samples.mean(0))[None], sound.sample_rate_hz)
-    track = Lara.score(sound).track
+    return interpolated(middles_seconds(codes), np.asarray(features.times_seconds), features.values[0].numpy()), heard_in_sound(codes, sound)
+
+
+def middles_seconds(codes: np.ndarray) -> np.ndarray:
+    """When the middles of every HEARD_EVERY_FRAMES frames of codes [K,F] sound."""
     clock = Performer()
     for bar in score.decode(codes).bars:
         clock.add(bar)
-    middles = np.array([clock.seconds(f) for f in range(HEARD_EVERY_FRAMES // 2, codes.shape[1], HEARD_EVERY_FRAMES)])
-    heard = interpolated(middles, track.times_seconds, track.values) if track.is_music else np.full((len(middles), 2), np.nan)
-    return interpolated(middles, np.asarray(features.times_seconds), features.values[0].numpy()), heard
+    return np.array([clock.seconds(f) for f in range(HEARD_EVERY_FRAMES // 2, codes.shape[1], HEARD_EVERY_FRAMES)])
 
+
+def heard_in_sound(codes: np.ndarray, sound: Audio) -> np.ndarray:
+    """What the Emotion Predictor hears of codes [K,F] in their sound [F / HEARD_EVERY_FRAMES, 2]; NaN where it hears no music at all."""
+    middles, track = middles_seconds(codes), Lara.score(sound).track
+    return interpolated(middles, track.times_seconds, track.values) if track.is_music else np.full((len(middles), 2), np.nan)
 
 def hear_into(job: tuple[Path, np.ndarray, str]) -> None:
     """Hear one excerpt: where it is kept, its codes [K,F], the listener's name."""

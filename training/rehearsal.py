@@ -20,11 +20,12 @@ from lara_core.affect import Curve
 from lara_core.codec import Request
 from lara_core.codec.score import decode, grinding, hammered
 from lara_core.pipeline import Lara
+from lara_core.take import Take
 from lara_core.workers import results_of
 
 from .composer import Composer
 from .corpus import Played, captions, draw_curve, packed, players
-from .styles import STYLES
+from .styles import STYLES, Style
 from .windows import write_arrays
 
 SECONDS = (14.0, 75.0)
@@ -38,17 +39,22 @@ def player(folder: str) -> Lara:
     return Lara.load(folder)
 
 
-def rehearsed(job: tuple[str, int, int]) -> tuple[int, Played]:
-    """A model's folder, how many tries a segment has, and a seed -> the seed and one piece, labelled with what it was asked for
-    and captioned with who plays."""
-    folder, candidates, seed = job
-    lara, rng = player(folder), np.random.default_rng(seed)
+def drawn_take(lara: Lara, rng: np.random.Generator, seed: int, candidates: int) -> tuple[Take, Style, np.ndarray]:
+    """A piece to be played, of a drawn prompt, curve and length; the style it is asked for in, and the points [KNOTS,2] of the curve."""
     style = STYLES[seed % len(STYLES)]
     points, composer = draw_curve(rng, KNOTS), Composer(style, rng)
     prompt = captions(rng, style.words, [p for p in composer.programs[:-1] if p >= 0], points)[0]
     curve = Curve(tuple((t, v, a) for t, (v, a) in zip(np.linspace(0, 1, KNOTS).tolist(), points.tolist())), "normalized")
     request = Request(float(rng.uniform(*SECONDS)), metre=composer.metre, tonic=int(rng.integers(12)), seed=seed)
-    take = lara.stream(prompt, curve, request, candidates=candidates)
+    return lara.stream(prompt, curve, request, candidates=candidates), style, points
+
+
+def rehearsed(job: tuple[str, int, int]) -> tuple[int, Played]:
+    """A model's folder, how many tries a segment has, and a seed -> the seed and one piece, labelled with what it was asked for
+    and captioned with who plays."""
+    folder, candidates, seed = job
+    rng = np.random.default_rng(seed)
+    take, style, points = drawn_take(player(folder), rng, seed, candidates)
     segments = take.write()
     who = players(take.session.piece)
     words = style.words if {*who} <= style.programs else ()  # a model does not always play what it is asked for

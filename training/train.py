@@ -33,10 +33,12 @@ from lara_core.text import StaticTextEncoder
 from .audio import codec_digest
 from .lora import add_lora
 from .muon import Muon
+from .preferences import Pairs, likelihoods, preference_loss
 from .windows import Corpus, Shards
 
 LEARNING_RATES = {"muon": 4e-3, "adamw": 3e-5, "lora": 5e-4}  # where --lr is not given
 VALID_BATCHES = 4  # judged at each checkpoint, always the same
+PREFERENCE = 2.0  # of the loss, beside the nats of all lanes
 FRESH_RATE = 10  # times the learning rate: what begins with random weights beside a trained decoder
 
 
@@ -60,8 +62,9 @@ class Trained(torch.nn.Module):
     def learned(self) -> dict[str, torch.Tensor]:
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
-    def forward(self, codes, cond: Conditioning, heard, lane_weights, lara_weight: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """-> loss to minimise, cross-entropy per lane [K] in nats a frame, alignment loss."""
+    def forward(self, codes, cond: Conditioning, heard, lane_weights, lara_weight: float, judged=None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """judged: what preferences.likelihoods takes, and how likely it was before, or None -> loss to minimise, cross-entropy per lane [K] in nats a frame, alignment loss,
+        share of the pairs of which the better is preferred."""
         nats, steps, hidden = surprise(self.decoder, codes, cond)
         per_lane = nats.sum((0, 2)) / (steps >= 0).sum((0, 2)).clamp_min(1)
         loss, alignment = (per_lane * lane_weights).sum(), nats.new_zeros(())
@@ -70,7 +73,12 @@ class Trained(torch.nn.Module):
             predicted = self.proxy(hidden)[:, last:last + codes.shape[2]]
             alignment = lara_loss(predicted, heard[0], heard[1], self.lara_frames)
             loss = loss + lara_weight * alignment
-        return loss, per_lane.detach(), alignment.detach()
+        preferred = nats.new_zeros(())
+        if judged is not None:
+            *tries, before = judged
+            preference, preferred = preference_loss(likelihoods(self.decoder, *tries), before)
+            loss = loss + PREFERENCE * preference
+        return loss, per_lane.detach(), alignment.detach(), preferred
 
 
 def open_corpus(args: argparse.Namespace) -> Corpus | Shards:
@@ -99,7 +107,9 @@ def initial(corpus: Corpus | Shards, args: argparse.Namespace) -> Decoder:
     decoder, found = load_model(args.init)
     if found.decoder != config:
         raise ValueError(f"--init {args.init} is a model of another shape ({found.decoder}); give its --width and --layers, and a corpus of its codec.")
-    return decoder.float()
+    decoder = decoder.float()
+    decoder.heads.weight.data *= found.extra.get("training", {}).get("temperature", 1.0)  # as it was before it was written for that
+    return decoder
 
 
 def learning_rate(step: int, steps: int, warmup: int, decay: float = 0.3) -> float:
@@ -122,6 +132,8 @@ def optimizers_for(model: Trained, name: str, lr: float, fresh_rate: float) -> l
 
 def train(args: argparse.Namespace) -> None:
     accelerator = Accelerator(cpu=args.cpu)
+    if accelerator.mixed_precision == "bf16":
+        torch.set_float32_matmul_precision("medium")  # of Muon too: a fifth of a step, on a CPU with units for it
     corpus = open_corpus(args)
     sound = isinstance(corpus, Shards)
     if not 0 < args.temperature <= 10:
@@ -134,6 +146,11 @@ def train(args: argparse.Namespace) -> None:
             raise ValueError("LoRA and shards of sound need a trained model; give its folder with --init.")
     torch.manual_seed(args.seed)
     decoder = initial(corpus, args)
+    pairs = None
+    if args.judged:
+        if sound or args.lora or args.init is None:
+            raise ValueError("--judged is for a whole model of scores, which tried them; give its folder with --init.")
+        pairs, began = Pairs(args.judged, corpus.text), copy.deepcopy(decoder).to(accelerator.device).eval().requires_grad_(False)
     if args.lora:
         add_lora(decoder, args.lora)
     proxy = ProxyNetwork(decoder.config.width, corpus.feature_width) if corpus.feature_width and args.lara > 0 else None
@@ -158,7 +175,8 @@ def train(args: argparse.Namespace) -> None:
     saved, recent = time.monotonic(), []
     while step < args.steps:
         rng = np.random.default_rng((args.seed, step, accelerator.process_index))
-        loss, lanes, alignment = losses(model, corpus, rng, args, weights, dropped=True)
+        judged = None if pairs is None else pairs.drawn(rng, args.pairs, began, args.temperature, accelerator)
+        loss, lanes, alignment, preferred = losses(model, corpus, rng, args, weights, dropped=True, judged=judged)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"The loss is {loss.item()} at step {step}; start again from the last checkpoint with a lower --lr than {args.lr}.")
         accelerator.backward(loss)
@@ -169,8 +187,8 @@ def train(args: argparse.Namespace) -> None:
             optimizer.step()
             optimizer.zero_grad()
         step += 1
-        recent = [*recent, ((lanes * (weights > 0)).sum().item(), alignment.item())][-args.log_steps:]
-        means = dict(zip(("nats", "lara"), np.mean(recent, axis=0).round(4).tolist()))
+        recent = [*recent, ((lanes * (weights > 0)).sum().item(), alignment.item(), preferred.item())][-args.log_steps:]
+        means = dict(zip(("nats", "lara", "preferred"), np.mean(recent, axis=0).round(4).tolist()))
         bar.update()
         bar.set_postfix(means)
         if accelerator.is_main_process and step % args.log_steps == 0:
@@ -188,7 +206,7 @@ def train(args: argparse.Namespace) -> None:
             saved = time.monotonic()
 
 
-def losses(model, corpus: Corpus | Shards, rng: np.random.Generator, args, weights: torch.Tensor, dropped: bool):
+def losses(model, corpus: Corpus | Shards, rng: np.random.Generator, args, weights: torch.Tensor, dropped: bool, judged=None):
     """One batch -> what Trained.forward gives."""
     to = lambda x: x.to(weights.device)
     codes, emotion, known, text, heard = corpus.batch(rng, args.batch, args.window)
@@ -196,7 +214,7 @@ def losses(model, corpus: Corpus | Shards, rng: np.random.Generator, args, weigh
     if dropped:
         cond = cond.dropped(0.1, 0.1, 0.1, torch.Generator().manual_seed(int(rng.integers(2**62))))
     cond = Conditioning(to(cond.text), to(cond.text_mask), to(cond.emotion), to(cond.emotion_mask))
-    return model(to(codes), cond, tuple(map(to, heard)) if heard is not None else None, weights, args.lara)
+    return model(to(codes), cond, tuple(map(to, heard)) if heard is not None else None, weights, args.lara, judged)
 
 
 @torch.no_grad()
@@ -242,7 +260,7 @@ def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | S
     learned = {name: weights[name] for name in model.learned()}
     facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed,
                           "heard_share": args.heard_share, "moving_share": args.moving_share, "rehearsed_share": args.rehearsed_share, "even": args.even,
-                          "words": args.words, "temperature": args.temperature}}
+                          "judged": bool(args.judged), "words": args.words, "temperature": args.temperature}}
     if isinstance(corpus, Shards) or args.lora:
         tensors = {name.removeprefix("decoder."): x for name, x in learned.items() if name.startswith("decoder.")}
         save_adapter(folder, tensors, args.init, facts, adapter_card(folder, corpus, step, args))
@@ -298,6 +316,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rehearsed-share", type=float, default=0.0, help="of the other windows from what a model has played, 0 to 1; 0: as it comes")
     parser.add_argument("--even", action="store_true", help="draw the other windows evenly from the plane of valence and arousal; for a corpus of scores")
     parser.add_argument("--moving-share", type=float, default=0.0, help="of the other windows from where the emotion moves, 0 to 1; for a corpus of scores")
+    parser.add_argument("--judged", type=Path, nargs="*", default=[], help="files made by training.preferences with the model of --init: which tries to prefer")
+    parser.add_argument("--pairs", type=int, default=8, help="of judged tries a step and process")
     parser.add_argument("--words", action="store_true", help="the emotion as a word in the caption instead of a curve, the paper's baseline; for a corpus of scores")
     parser.add_argument("--temperature", type=float, default=1.0, help="at which a model of scores is heard best: it is written so that this is its 1")
     parser.add_argument("--seed", type=int, default=1)

@@ -191,7 +191,7 @@ def test_two_processes_train_one_model_on_twice_the_data(place, tmp_path):
         return tuple((a + b) / 2 for a, b in zip(one, other))
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train, "losses", lambda *args, dropped: both(*args, dropped) if dropped else real(*args, dropped))
+        patched.setattr(train, "losses", lambda *args, dropped, judged=None: both(*args, dropped) if dropped else real(*args, dropped))
         run(place, tmp_path / "one", 1, *more)
     from safetensors.torch import load_file
     two, one = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
@@ -227,7 +227,7 @@ def test_a_decoder_wrapped_by_fsdp_says_the_same(place, tmp_path):
         torch.manual_seed(1)
         codes = torch.randint(32, (2, 4, 20))
         cond = Conditioning(torch.randn(2, 3, 24), torch.ones(2, 3, dtype=torch.bool), torch.rand(2, 20, 2), torch.ones(2, 20, dtype=torch.bool))
-        loss, per_lane, _ = model(codes, cond, None, torch.ones(4), 0.0)
+        loss, per_lane, *_ = model(codes, cond, None, torch.ones(4), 0.0)
         loss.backward()
         steps = delay(codes, decoder.config.delays, -1)
         expected = torch.nn.functional.cross_entropy(plain.flatten(0, 2), steps.flatten(), ignore_index=-1)

@@ -58,6 +58,12 @@ def shifted(steps: Tensor, pad: int) -> Tensor:
     return F.pad(steps, (1, 0), value=pad)[..., :-1]
 
 
+def columns_of(codes: Tensor, config: DecoderConfig) -> tuple[Tensor, Tensor]:
+    """codes [B,K,F] (-1: none) -> their tokens delayed [B,K,S], -1 where there is none, and the columns [B,K,S] that are read to score them."""
+    steps = delay(codes, config.delays, -1)
+    return steps, shifted(torch.where(steps < 0, config.codebook_size, steps), config.codebook_size)
+
+
 def sinusoids(n_positions: int, width: int) -> Tensor:
     """Positions [S,D] as MusicGen has them: cosines, then sines. On the CPU, also where weights are built on "meta"."""
     half = width // 2

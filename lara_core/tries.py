@@ -43,9 +43,13 @@ class _BestOfTries:
         if not 1 <= self.candidates <= MAX_CANDIDATES:
             raise ValueError(f"candidates is {self.candidates}; give 1 to {MAX_CANDIDATES} tries for each segment.")
 
+    def alike(self, ask: "Ask") -> list["Ask"]:
+        """The same asked once for each try of a segment."""
+        return [replace(ask, seed=ask.seed + n * SEED_STEP) for n in range(self.candidates)]
+
     def asks(self, ask: "Ask") -> list["Ask"]:
         """What the model is asked for each try of a segment."""
-        return [replace(ask, seed=ask.seed + n * SEED_STEP) for n in range(self.candidates)]
+        return self.alike(ask)
 
     def tries(self, take: "Take", ask: "Ask") -> list[np.ndarray]:
         """Codes [K,F] of each."""
@@ -73,16 +77,14 @@ class BestRead(_BestOfTries):
             rows = super().tries(take, ask)
         else:
             (first, _), = take.sample([ask])
-            forced = ask.forced.copy()
-            forced[LANE["orchestra"]] = first[LANE["orchestra"]]
-            ask = replace(ask, forced=forced)
+            ask = for_players_of(ask, first)
             rows = [first] + [codes for codes, _ in take.sample(self._leading(ask, first)[1:])]
         if all(_unwritten(row) for row in rows):
-            rows += [codes for codes, _ in take.sample(super().asks(replace(ask, seed=ask.seed + len(rows) * SEED_STEP)), plainly=True)]
+            rows += [codes for codes, _ in take.sample(self.alike(replace(ask, seed=ask.seed + len(rows) * SEED_STEP)), plainly=True)]
         return rows
 
     def asks(self, ask: "Ask") -> list["Ask"]:
-        return super().asks(ask) if ends_piece(ask.forced) else self._leading(ask, ask.context)
+        return self.alike(ask) if ends_piece(ask.forced) else self._leading(ask, ask.context)
 
     def _leading(self, ask: "Ask", played: np.ndarray) -> list["Ask"]:
         """Every second try asks for half of what has been played [K,F] lacks as well: a solo piano is heard calmer than an orchestra,
@@ -91,7 +93,7 @@ class BestRead(_BestOfTries):
         judged, wanted = self._read(ask, played)
         led = ask.emotion.copy()
         led[before:] = np.clip(led[before:] + LEAD * (wanted - judged).mean(0), -1, 1)
-        return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(super().asks(ask))]
+        return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(self.alike(ask))]
 
     def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float:
         """How far from the curve a candidate would be heard, by its notes and those of the bars before it; an end that does not rest on
@@ -119,7 +121,7 @@ class WordsAndTakes(_BestOfTries):
 
     def asks(self, ask: "Ask") -> list["Ask"]:
         """In words alone."""
-        return super().asks(replace(ask, prompt=self._prompt(ask), emotion=np.full_like(ask.emotion, np.nan)))
+        return self.alike(replace(ask, prompt=self._prompt(ask), emotion=np.full_like(ask.emotion, np.nan)))
 
     def sample(self, take: "Take", ask: "Ask") -> tuple[np.ndarray, dict]:
         codes, facts = super().sample(take, ask)
@@ -143,6 +145,13 @@ class WordsAndTakes(_BestOfTries):
         own = (track.times_seconds >= before.shape[1] / codec.frame_rate_hz) & np.isfinite(track.values).all(1)
         values = track.values[own] if own.any() else track.values[np.isfinite(track.values).all(1)][-1:]
         return float(np.linalg.norm(values.mean(0) - _wanted(ask))) if len(values) else None
+
+
+def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
+    """The same for the players of codes [K,F], which are as long."""
+    forced = ask.forced.copy()
+    forced[LANE["orchestra"]] = codes[LANE["orchestra"]]
+    return replace(ask, forced=forced)
 
 
 def _wanted(ask: "Ask") -> np.ndarray:

@@ -12,7 +12,6 @@ the two nearest and the two farthest tries of each segment are rendered as well,
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,23 +20,21 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
 from lara_core.audio import Audio
 from lara_core.choices import EMOTION_STRENGTH, MAX_CANDIDATES
-from lara_core.codec.score import LANE, bar_starts, decode, grinding
+from lara_core.codec.score import bar_starts, decode, grinding
 from lara_core.codec.score_codec import ScoreCodec
 from lara_core.conditioning import Conditioning
-from lara_core.decoder import Decoder, delay, shifted
+from lara_core.decoder import Decoder, columns_of, delay
 from lara_core.pipeline import Lara
 from lara_core.score_predictor import EVERY_FRAMES, in_reach
 from lara_core.take import Ask
 from lara_core.text import TextEncoder
-from lara_core.tries import SEED_STEP
-from lara_core.workers import results_of
+from lara_core.tries import for_players_of
 
 from .features import heard_in_sound
-from .rehearsal import drawn_take, player
+from .rehearsal import by_seed, drawn_take, player
 from .windows import write_arrays
 
 GRINDING = 2.0  # of the distance, for semitones at once all the time
@@ -65,10 +62,8 @@ def judged(job: tuple[str, int, int, bool]) -> tuple[int, list[Judged]]:
         row, facts = take.known(plan, ask) or (None, {})
         if row is None:
             if not ask.context.shape[1]:  # who plays is the text's to say, and the same for all
-                forced = ask.forced.copy()
-                forced[LANE["orchestra"]] = take.sample([ask])[0][0][LANE["orchestra"]]
-                ask = replace(ask, forced=forced)
-            tries = np.stack([codes for codes, _ in take.sample([replace(ask, seed=ask.seed + n * SEED_STEP) for n in range(n_tries)])])
+                ask = for_players_of(ask, take.sample([ask])[0][0])
+            tries = np.stack([codes for codes, _ in take.sample(take.control.alike(ask))])
             distances = np.array([take.control.distance(take, ask, codes) + GRINDING * grinding(decode(codes)) for codes in tries])
             row = tries[distances.argmin()]
             found.append(Judged(ask, tries, distances))
@@ -162,16 +157,14 @@ class Pairs:
 def likelihoods(decoder: Decoder, codes: Tensor, free: Tensor, cond: Conditioning, temperature: float) -> Tensor:
     """How likely what was sampled [N,K,F] is where the model plays as it usually does, led by the emotion (`guidance_rows`): log
     probabilities [N]. No gradient passes through what it would play without an emotion."""
-    config = decoder.config
-    steps = delay(codes, config.delays, -1)
-    inputs = shifted(torch.where(steps < 0, config.codebook_size, steps), config.codebook_size)
+    steps, inputs = columns_of(codes, decoder.config)
     logits = lambda cond: decoder.logits(decoder.hidden(inputs, decoder.memory(cond))).float()
     led = 1 + (EMOTION_STRENGTH - 1) * torch.tensor(ScoreCodec.emotion_shares, device=codes.device)[:, None, None]
     with torch.no_grad():
         unled = logits(cond.without_emotion())
     guided = (unled + led * (logits(cond) - unled)) / temperature
     surprise = F.cross_entropy(guided.flatten(0, 2), steps.clamp_min(0).flatten(), reduction="none").view(steps.shape)
-    return -(surprise * delay(free, config.delays, False)).sum((1, 2))
+    return -(surprise * delay(free, decoder.config.delays, False)).sum((1, 2))
 
 
 def preference_loss(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,8 +189,7 @@ def main():
     if player(str(args.model)).score_predictor is None:
         parser.error(f"{args.model} cannot judge tries; give a score model with a score predictor beside it (training.score_predictor).")
     todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i, args.by_ear) for i in range(args.pieces)]
-    played = dict(tqdm(results_of(judged, todo, args.jobs), total=len(todo), desc="trying", unit="piece"))
-    segments = [segment for seed in sorted(played) for segment in played[seed]]
+    segments = [segment for piece in by_seed(judged, todo, args.jobs, "trying") for segment in piece]
     write_arrays(args.output, packed(segments))
     print(f"{len(segments)} segments of {args.candidates} tries -> {args.output}")
 

@@ -10,6 +10,7 @@ with hammered bars, or with semitones for too much of its time, is left out.
 
 import argparse
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,12 @@ GRINDS, TENSE_GRINDS = 0.2, 0.4  # 96 of 100 composed pieces have less, and ever
 def player(folder: str) -> Lara:
     torch.set_num_threads(1)
     return Lara.load(folder)
+
+
+def by_seed(work: Callable, todo: Sequence, jobs: int, doing: str) -> list:
+    """What work(job) gives beside its seed, of all jobs by so many processes: in the order of the seeds, whatever order they come in."""
+    done = dict(tqdm(results_of(work, todo, jobs), total=len(todo), desc=doing, unit="piece"))
+    return [done[seed] for seed in sorted(done)]
 
 
 def drawn_take(lara: Lara, rng: np.random.Generator, seed: int, candidates: int) -> tuple[Take, Style, np.ndarray]:
@@ -80,8 +87,7 @@ def main():
     if player(str(args.model)).has_steady_segments:
         parser.error(f"{args.model} makes sound and no scores; give the folder of a score model.")
     todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i) for i in range(args.pieces)]
-    played = dict(tqdm(results_of(rehearsed, todo, args.jobs), total=len(todo), desc="rehearsing", unit="piece"))
-    kept = [played[seed] for seed in sorted(played) if well_formed(played[seed])]  # whatever order they came in
+    kept = [piece for piece in by_seed(rehearsed, todo, args.jobs, "rehearsing") if well_formed(piece)]
     print(f"{len(kept)} of {len(todo)} pieces are well formed and kept")
     if not kept:
         parser.error("nothing well formed was played, so nothing is written; rehearse more --pieces, or a model that has learnt longer.")

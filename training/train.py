@@ -27,7 +27,7 @@ from lara_core.adapter import add_emotion, check_output, save_adapter
 from lara_core.alignment import ProxyNetwork, lara_loss
 from lara_core.checkpoint import load_model, save_model
 from lara_core.conditioning import Conditioning
-from lara_core.decoder import Decoder, DecoderConfig, delay, shifted
+from lara_core.decoder import Decoder, DecoderConfig, columns_of
 from lara_core.text import StaticTextEncoder
 
 from .audio import codec_digest
@@ -44,9 +44,7 @@ FRESH_RATE = 10  # times the learning rate: what begins with random weights besi
 
 def surprise(decoder: Decoder, codes: torch.Tensor, cond: Conditioning) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """codes [B,K,F] (-1: none) -> cross-entropy in nats [B,K,S], 0 where no code is; the delayed codes [B,K,S]; hidden states [B,S,D]."""
-    config = decoder.config
-    steps = delay(codes, config.delays, -1)
-    inputs = shifted(torch.where(steps < 0, config.codebook_size, steps), config.codebook_size)
+    steps, inputs = columns_of(codes, decoder.config)
     hidden = decoder.hidden(inputs, decoder.memory(cond))
     logits = decoder.logits(hidden)  # [B,K,S,V]
     return F.cross_entropy(logits.flatten(0, 2), steps.flatten(), ignore_index=-1, reduction="none").view(steps.shape), steps, hidden

@@ -13,9 +13,9 @@ from lara_core.codec import score as s
 from lara_core.pipeline import find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
-from bench.musicality import scale_consistency
 from training.composer import FORCE, Composer, over_chord, parse_chord, scale_of
 from training.corpus import Played, build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
+from training.musicality import melody, scale_consistency
 from training.muon import Muon, orthogonalised
 from training.studies import TO_MINOR, Way, varied
 from training.styles import INSTRUMENT_WORDS, STYLES
@@ -59,6 +59,24 @@ def test_a_melody_is_in_the_scale_of_its_chords():
     assert major == frozenset({0, 2, 4, 5, 7, 9, 11}) and over_chord(major, [5, 8, 0]) == frozenset({0, 2, 4, 5, 8, 11})
     minor = scale_of([(9, "min"), (2, "min"), (9, "min"), (4, "maj")], 9)
     assert minor == major and 8 in over_chord(minor, [4, 8, 11]) and 7 not in over_chord(minor, [4, 8, 11])
+
+
+def test_a_melody_goes_by_step_as_people_s_do():
+    """Half of the steps of POP909's melodies and two thirds of those of chorales are of one or two semitones (bench/musicality.py)."""
+    stepwise = []
+    for seed in range(24):
+        piece = Composer(STYLES[seed % len(STYLES)], np.random.default_rng(seed)).compose(np.full(16, 0.3), np.full(16, 0.2))
+        stepwise.append(melody(piece)[0])
+    assert 0.45 < np.nanmedian(stepwise) < 0.75
+
+
+def test_a_chord_is_approached_from_a_fifth_above_it():
+    composer, roots = Composer(style_named("strings"), np.random.default_rng(1)), []
+    for _ in range(60):
+        section = composer.section(0.6, 0.0)
+        roots += [(bar[1], following[0][0], section.scale) for bar, following in zip(section.chords, section.chords[1:] + section.chords[:1]) if len(bar) > 1]
+    assert 30 < len(roots) < 180, "of 240 bars"
+    assert all((root - after) % 12 == 7 and {(root + i) % 12 for i in s.QUALITIES[quality]} <= scale for (root, quality), after, scale in roots)
 
 
 def test_what_comes_home_may_have_been_in_the_relative_key():

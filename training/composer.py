@@ -78,6 +78,13 @@ SAME_SECTION = 0.35  # a section that comes again is written anew where the emot
 CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation", "harmony", "kit", "lead", "comp")
 FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
 BREATHES = (0.0, 0.35, 0.1, 0.6)  # of the bars of a phrase, in which chords and bass move less
+APPROACHES = 0.45  # of the bars of a phrase, whose second half leads to the next chord from a fifth above it
+SYNCOPATES, SYNCOPATED = 0.35, ("rock", "electronic", "jazz", "latin")  # of notes on a beat come an eighth early, with such grooves
+# What a melody avoids: moving by 0, 1, .. 12 semitones or farther, a semitone away from its motif, a foreign tone on a beat or held, and one that is
+# leapt to or from; chance weighs as much as CHANCE
+INTERVALS, FARTHER = (0.4, 0.0, 0.0, 0.6, 0.6, 1.0, 3.0, 1.2, 2.0, 2.0, 3.0, 4.0, 2.0), 5.0
+OFF_MOTIF, FOREIGN, FOREIGN_LEAP, CHANCE = 0.12, 1.0, 1.5, 0.3
+ARCS = ((0, 2, 4, 0), (0, 2, -1, -3), (0, -2, 2, 0), (2, 4, 1, -2), (0, 0, 3, 0))  # of a phrase's melody: semitones about its centre, bar by bar
 ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
 RELATIVE = 0.5  # of pieces that come home: where the mode turns, the scale stays (C major, A minor) in place of the tonic (C major, C minor)
 HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves
@@ -90,6 +97,7 @@ FORCE = (46, 99, 88, 10, 8, 4, 24, 25, 26, 15, 0, 48, 49, 45, 52, 19, 40, 41, 21
 class Section:
     chords: list[list[tuple[int, str]]]  # per bar of the phrase: one or two (root, quality)
     motif: list[list[tuple[int, int, int]]]  # per bar of the phrase: (position, duration, scale steps from the bar's anchor)
+    arc: tuple[int, ...]  # of ARCS
     minor: bool
     tonic: int  # semitones above that of the piece
     valence: float
@@ -212,8 +220,19 @@ class Composer:
                     quality = coloured(root, quality)
                 bar.append(((root + tonic) % 12, quality))
             chords.append(bar)
+        self.approach(chords, tonic)
         question = [self.rhythm(self.flow(valence, arousal)) for _ in range(2)]
-        return Section(chords, question + [self.answer(bar) for bar in question], minor, tonic, valence, arousal)
+        arc = ARCS[rng.integers(len(ARCS))]
+        return Section(chords, question + [self.answer(bar) for bar in question], arc, minor, tonic, valence, arousal)
+
+    def approach(self, chords: list[list[tuple[int, str]]], tonic: int) -> None:
+        """Let some bars of a phrase lead to the next chord by a chord of the scale a fifth above it."""
+        scale = scale_of([chord for bar in chords for chord in bar], tonic)
+        for bar, following in zip(chords, chords[1:] + chords[:1]):
+            root = (following[0][0] + 7) % 12
+            qualities = [quality for quality in ("maj", "min") if {(root + i) % 12 for i in QUALITIES[quality]} <= scale]
+            if len(bar) == 1 and qualities and root != bar[0][0] and self.rng.random() < APPROACHES:
+                bar.append((root, qualities[0]))
 
     def rhythm(self, flow: float) -> list[tuple[int, int, int]]:
         """One bar of a motif. Density follows the flow: from a note every two beats to two notes a beat."""
@@ -223,6 +242,9 @@ class Composer:
         weights = np.array([3.0 if p == 0 else 2.0 if p % beat == 0 else 0.9 if p % 2 == 0 else 0.25 for p in range(0, frames, grid)])
         n = int(np.clip(round(per_beat * frames / beat + rng.normal(0, 0.5)), 1, len(weights)))
         onsets = np.sort(rng.choice(np.arange(0, frames, grid), size=n, replace=False, p=weights / weights.sum()))
+        if self.style.drums in SYNCOPATED:
+            early = [p - 2 if p % beat == 0 and p and p - 2 not in onsets and rng.random() < SYNCOPATES else p for p in onsets]
+            onsets = np.sort(early)
         ends = [*onsets[1:], frames]
         steps, step = [], 0
         for _ in onsets:
@@ -247,27 +269,41 @@ class Composer:
 
     # -- a bar ------------------------------------------------------------------------------------------------------
 
-    def melody(self, at: int, motif, chord_at, scale, centre: float, bite: float, closing: bool) -> list[Note]:
-        """Play a motif from an anchor near the chord: strong notes on chord tones, the others by step in the scale; some
-        lean on the next from a semitone away."""
-        notes, low, high = [], int(centre) - 14, int(centre) + 14
-        anchor = nearest([(c) % 12 for c in chord_at(0)], centre, low, high)
+    def melody(self, at: int, motif, chord_at, scale, centre: float, bite: float, closing: bool, before: int | None) -> list[Note]:
+        """Play a motif as the best of all lines in the scale: mostly by step, from the note before on, strong and long notes on chord tones, others
+        passing between them; some then lean on the next from a semitone away."""
+        half = patterns.middle(self.frames, self.beat)
+        if closing:  # the phrase comes to rest, and may breathe
+            rests = self.frames - half - self.beat * int(self.rng.integers(2))
+            motif = [(p, min(d, half - p), s) for p, d, s in motif if p < half] + ([(half, rests, motif[-1][2])] if rests > 0 else [])
+        low, high = max(int(centre) - 16, 36), min(int(centre) + 16, 100)
+        pitches = np.arange(low, high + 1)
+        anchor = nearest(chord_at(0), centre, low, high)
+        moves = np.array([*INTERVALS, FARTHER])[np.abs(pitches[:, None] - pitches).clip(max=len(INTERVALS))]
+        leaps = np.abs(pitches[:, None] - pitches) > 2
+        ways, foreign_before = [], np.zeros(len(pitches), bool)
+        costs = np.zeros(len(pitches)) if before is None or not low <= before <= high else np.where(pitches == before, 0, np.inf)
         for position, duration, steps in motif:
             tones = chord_at(position)
-            ladder = [p for p in range(low - 12, high + 13) if p % 12 in over_chord(scale, tones)]
-            index = int(np.argmin([abs(p - anchor) for p in ladder])) + steps
-            pitch = ladder[int(np.clip(index, 0, len(ladder) - 1))]
+            inside = np.isin(pitches % 12, list(over_chord(scale, tones)))
+            ladder = pitches[inside]
+            wanted = ladder[int(np.clip(np.abs(ladder - anchor).argmin() + steps, 0, len(ladder) - 1))]
+            foreign = ~np.isin(pitches % 12, tones)
+            own = OFF_MOTIF * np.abs(pitches - wanted) + np.where(inside, self.rng.gumbel(0, CHANCE, len(pitches)), np.inf)
             if position % self.beat == 0 or duration >= self.beat:
-                pitch = nearest(tones, pitch, low - 5, high + 5)
-            notes.append(Note(LANE["lead"], at + position, duration, int(np.clip(pitch, 36, 100))))
+                rubs = foreign & (np.isin((pitches + 1) % 12, tones) | np.isin((pitches - 1) % 12, tones))
+                own += FOREIGN * (foreign.astype(int) + rubs)
+            paths = costs[:, None] + moves + FOREIGN_LEAP * leaps * (foreign_before[:, None] + foreign.astype(int))
+            ways.append(paths.argmin(0))
+            costs, foreign_before = paths.min(0) + own, foreign
+        best, line = int(costs.argmin()), []
+        for came_from in reversed(ways):
+            line.append(int(pitches[best]))
+            best = int(came_from[best])
+        notes = [Note(LANE["lead"], at + position, duration, pitch) for (position, duration, _), pitch in zip(motif, reversed(line))]
         for i, note in enumerate(notes[1:]):
             if self.rng.random() < bite:
                 notes[i] = notes[i]._replace(pitch=note.pitch + int(self.rng.choice((-1, 1))))
-        if closing and notes:  # the phrase comes to rest
-            first = notes[0]
-            notes = [first, Note(LANE["lead"], at + self.frames // 2, self.frames // 2, nearest(chord_at(self.frames // 2), first.pitch, low - 5, high + 5))]
-            notes[0] = first._replace(duration=min(first.duration, self.frames // 2 - first.start + at)) if first.start < at + self.frames // 2 else notes[1]
-            notes = notes[:1] if notes[0] == notes[1] else notes
         return notes
 
     def voicing(self, root: int, quality: str, centre: int) -> list[int]:
@@ -319,7 +355,7 @@ class Composer:
             chords = section.chords[phrase_bar]
             if left <= 2 and len(valence) > 2:
                 chords = [parse_chord(x) for x in ending[2 - left].split("-")]
-            changes = [(at, *chords[0])] + ([(at + frames // 2, *chords[1])] if len(chords) > 1 else [])
+            changes = [(at, *chords[0])] + ([(at + patterns.middle(frames, beat), *chords[1])] if len(chords) > 1 else [])
             score.chords += [Chord(f, r, q) for f, r, q in changes]
 
             def chord_at(position: int, changes=changes, at=at):
@@ -329,12 +365,16 @@ class Composer:
             shift = self.register(v, a)
             final = left == 1
             if not final and not (b < self.intro) and "l" in layers and not (self.lead_rests and phrase_bar == 3 and b % 8 == 7 and tier < 3):
-                notes = self.melody(at, section.motif[phrase_bar], chord_at, section.scale, style.lead_centre + shift, self.bite(v, a), phrase_bar == 3)
+                centre = style.lead_centre + shift + section.arc[phrase_bar]
+                sung = next((note.pitch for note in reversed(score.notes) if note.lane == LANE["lead"]), None)
+                notes = self.melody(at, section.motif[phrase_bar], chord_at, section.scale, centre, self.bite(v, a), phrase_bar == 3, sung)
                 score.notes += notes
                 if "s" in layers and phrase_bar in (1, 2, 3):
                     for note in notes:
-                        if note.duration >= 2:
-                            score.notes.append(Note(LANE["second"], note.start, note.duration, nearest(chord_at(note.start - at), note.pitch - 5, 30, 100)))
+                        if note.duration >= 2:  # a third below or farther: of the chord on a beat, else of the scale
+                            tones, on_beat = chord_at(note.start - at), (note.start - at) % beat == 0
+                            below = nearest(tones if on_beat else over_chord(section.scale, tones), note.pitch - 4, 24, note.pitch - 3)
+                            score.notes.append(Note(LANE["second"], note.start, note.duration, below))
             self.accompany(score, at, changes, layers, section.tonic, v, a, shift, final, rng.random() < BREATHES[phrase_bar])
             drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
                          if "k" in layers and not final else np.zeros(frames, np.uint8))

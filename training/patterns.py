@@ -12,8 +12,13 @@ from lara_core.codec.score import DRUMS
 BIT = {name: 1 << i for i, name in enumerate(DRUMS)}
 
 
+def middle(frames: int, beat: int) -> int:
+    """The beat at which a bar's second half begins."""
+    return frames // 2 if frames % 8 == 0 else beat * ((frames // beat + 1) // 2)
+
+
 def comp(name: str, frames: int, beat: int) -> list[tuple[int, int, tuple[int, ...]]]:
-    half = frames // 2 if frames % 8 == 0 else beat * ((frames // beat + 1) // 2)
+    half = middle(frames, beat)
     beats, eighths = range(0, frames, beat), range(0, frames, 2)
     match name:
         case "block":
@@ -50,7 +55,7 @@ def comp(name: str, frames: int, beat: int) -> list[tuple[int, int, tuple[int, .
 
 
 def bass(name: str, frames: int, beat: int) -> list[tuple[int, int, str]]:
-    half = frames // 2 if frames % 8 == 0 else beat * ((frames // beat + 1) // 2)
+    half = middle(frames, beat)
     beats = list(range(0, frames, beat))
     match name:
         case "whole":

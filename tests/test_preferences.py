@@ -19,7 +19,7 @@ from training.windows import write_arrays
 
 @pytest.fixture(scope="module")
 def segments() -> list[preferences.Judged]:
-    return preferences.judged(("models/embedded", 3, 5, False))[1]
+    return preferences.judged(("models/embedded", 3, 5, False, None))[1]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,16 @@ def test_the_nearest_try_goes_on(segments):
     assert len({row.tobytes() for row in longest.tries}) == 3, "tries of the same seed"
     first = segments[0].tries
     assert (first[:, s.LANE["orchestra"]] == first[0, s.LANE["orchestra"]]).all(), "of a first segment all are for the same players"
+
+
+def test_what_is_unlike_people_lies_farther(segments):
+    class Nobody:
+        def unlike(self, codes):
+            return float(codes.sum() % 5) / 4
+
+    for with_people, alone in zip(preferences.judged(("models/embedded", 3, 5, False, Nobody()))[1][:1], segments):
+        unlike = [Nobody().unlike(row) for row in alone.tries]
+        np.testing.assert_allclose(with_people.distances - alone.distances, preferences.UNLIKE * np.array(unlike), atol=1e-9)
 
 
 def test_a_file_gives_back_what_was_judged(segments, judged_file):
@@ -64,12 +74,13 @@ def test_what_is_heard_outweighs_what_is_read(segments, monkeypatch):
         return np.concatenate([before, (low + high) / 2 + wanted * (high - low) / 2])
 
     monkeypatch.setattr(preferences, "heard_in_sound", exactly_what_was_asked)
-    own = preferences.by_ear(segment, lara)
-    np.testing.assert_allclose(own.distances, 0.25 * np.array([0.1, 0.2, 0.5, 0.6]), atol=1e-6)
+    read = segment.distances - [0.05, 0, 0, 0, 0, 0.05]
+    own = preferences.by_ear(segment, read, lara)
+    np.testing.assert_allclose(own.distances, 0.25 * np.array([0.05, 0.2, 0.5, 0.6]) + [0.05, 0, 0, 0], atol=1e-6)
     assert np.array_equal(own.tries, segment.tries[[5, 2, 3, 1]])
     assert max(heard) <= segment.ask.forced.shape[1] + 64, "a try is heard after a few bars, not after all"
     monkeypatch.setattr(preferences, "heard_in_sound", lambda codes, sound: np.full((codes.shape[1] // 4, 2), np.nan))
-    np.testing.assert_allclose(preferences.by_ear(segment, lara).distances, [0.1, 0.2, 0.5, 0.6])
+    np.testing.assert_allclose(preferences.by_ear(segment, read, lara).distances, [0.1, 0.2, 0.5, 0.6])
 
 
 def test_the_better_of_a_pair_comes_first(segments, judged_file, tmp_path):

@@ -1,10 +1,10 @@
 """A model's tries, judged: what it is to prefer, learnt by direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290).
 
-    python -m training.preferences models/embedded -o runs/judged.npz --pieces 300 --jobs 2
+    python -m training.preferences models/embedded -o runs/judged.npz --pieces 300 --human runs/scores.npz runs/scores_pop909.npz --jobs 2
     python -m training.train --init models/embedded --judged runs/judged.npz --corpus runs/labelled.npz ... -o runs/model
 
 Prompts and curves are drawn as for composed pieces. Of every segment some tries are sampled, all asked for the same; each is judged as those
-of a piece are (lara_core/tries.py), semitones at once count against it, and the best goes on. The file (npz) holds what each segment was
+of a piece are (lara_core/tries.py), semitones at once count against it, with --human all that people do not write, and the best goes on. The file (npz) holds what each segment was
 sampled from (prompt, emotion, context, what was given), its tries, and how far from what was asked each of them lies. With --by-ear
 the two nearest and the two farthest tries of each segment are rendered as well, and the Emotion Predictor hears them.
 """
@@ -34,13 +34,15 @@ from lara_core.text import TextEncoder
 from lara_core.tries import for_players_of
 
 from .features import heard_in_sound
+from .musicality import People
 from .rehearsal import by_seed, drawn_take, player
 from .windows import write_arrays
 
-GRINDING = 2.0  # of the distance, for semitones at once all the time
+GRINDING = 2.0  # of the distance, for semitones at once all the time,
+UNLIKE = 1.5  # and for what is unlike people's scores in every way
 PAIRS, LEAST_GAP = 3, 0.15  # of a segment: its nearest try and its farthest, and so on inwards, where they lie so far from one another
 BY_EAR, HEARD_AFTER = 4, 40  # tries of a segment that are heard, after so many frames of what was before
-HEARD_SHARE = 0.75  # of their distance; the rest is what is read
+HEARD_SHARE = 0.75  # of their distance from the curve; the rest is what is read
 BETA = 0.1  # how much surer of the better one a model is to be before it is sure enough
 
 
@@ -52,9 +54,9 @@ class Judged(NamedTuple):
     distances: np.ndarray
 
 
-def judged(job: tuple[str, int, int, bool]) -> tuple[int, list[Judged]]:
-    """A model's folder, how many tries a segment has, a seed, whether they are heard too -> the seed and the segments of one piece."""
-    folder, n_tries, seed, heard = job
+def judged(job: tuple[str, int, int, bool, People | None]) -> tuple[int, list[Judged]]:
+    """A model's folder, how many tries a segment has, a seed, whether they are heard too, what people write -> the seed and the segments of one piece."""
+    folder, n_tries, seed, heard, people = job
     take = drawn_take(player(folder), np.random.default_rng(seed), seed, n_tries)[0]
     found = []
     while (plan := take.plan()) is not None:
@@ -64,15 +66,23 @@ def judged(job: tuple[str, int, int, bool]) -> tuple[int, list[Judged]]:
             if not ask.context.shape[1]:  # who plays is the text's to say, and the same for all
                 ask = for_players_of(ask, take.sample([ask])[0][0])
             tries = np.stack([codes for codes, _ in take.sample(take.control.alike(ask))])
-            distances = np.array([take.control.distance(take, ask, codes) + GRINDING * grinding(decode(codes)) for codes in tries])
+            read = np.array([take.control.distance(take, ask, codes) for codes in tries])
+            distances = read + [faults(ask.context, codes, people) for codes in tries]
             row = tries[distances.argmin()]
-            found.append(Judged(ask, tries, distances))
+            found.append(by_ear(Judged(ask, tries, distances), read, take.lara) if heard else Judged(ask, tries, distances))
         take.accept(plan, ask, row, facts)
-    return seed, [by_ear(segment, take.lara) for segment in found] if heard else found
+    return seed, found
 
 
-def by_ear(segment: Judged, lara: Lara) -> Judged:
-    """The same with the tries alone that lie nearest and farthest, as many of each, their distances mostly by what is heard."""
+def faults(context: np.ndarray, codes: np.ndarray, people: People | None) -> float:
+    """What counts against a try [K,F] after a context, whatever it is heard like."""
+    unlike = 0 if people is None else people.unlike(np.concatenate([context, codes], axis=1))
+    return GRINDING * grinding(decode(codes)) + UNLIKE * unlike
+
+
+def by_ear(segment: Judged, read: np.ndarray, lara: Lara) -> Judged:
+    """The same with the tries alone that lie nearest and farthest, as many of each; how far they are read to be from the curve [N] gives
+    way to how far they are heard to be."""
     order, ask = segment.distances.argsort(), segment.ask
     kept = order[[*range(BY_EAR // 2), *range(-(BY_EAR // 2), 0)]] if len(order) > BY_EAR else order
     starts = bar_starts(ask.context)
@@ -83,8 +93,7 @@ def by_ear(segment: Judged, lara: Lara) -> Judged:
         codes = np.concatenate([before, segment.tries[n]], axis=1)
         heard = heard_in_sound(codes, Audio(lara.codec.decode(codes), lara.codec.sample_rate_hz))[-len(wanted):]
         far = np.linalg.norm(in_reach(heard, *lara.score_predictor.ends) - wanted, axis=1)
-        read = segment.distances[n]
-        distances.append(read + HEARD_SHARE * (far.mean() - read) if np.isfinite(far).all() else read)
+        distances.append(segment.distances[n] + (HEARD_SHARE * (far.mean() - read[n]) if np.isfinite(far).all() else 0))
     return Judged(ask, segment.tries[kept], np.array(distances))
 
 
@@ -180,6 +189,7 @@ def main():
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--pieces", type=int, default=300)
     parser.add_argument("--candidates", type=int, default=8, metavar="N", help="tries for each segment")
+    parser.add_argument("--human", type=Path, nargs="+", help="scores by people (training.scores, training.pop909): tries that are unlike them lie farther")
     parser.add_argument("--by-ear", action="store_true", help="hear the tries that lie nearest and farthest too; takes ten times as long")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -188,7 +198,8 @@ def main():
         parser.error(f"--candidates is {args.candidates}; give 2 to {MAX_CANDIDATES} tries, of which one can be better than another.")
     if player(str(args.model)).score_predictor is None:
         parser.error(f"{args.model} cannot judge tries; give a score model with a score predictor beside it (training.score_predictor).")
-    todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i, args.by_ear) for i in range(args.pieces)]
+    people = People(args.human) if args.human else None
+    todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i, args.by_ear, people) for i in range(args.pieces)]
     segments = [segment for piece in by_seed(judged, todo, args.jobs, "trying") for segment in piece]
     write_arrays(args.output, packed(segments))
     print(f"{len(segments)} segments of {args.candidates} tries -> {args.output}")

@@ -63,7 +63,7 @@ def test_what_people_do_not_write_is_unlike_them(tmp_path):
     like, unlike = (people.unlike(score.encode(tune(pitches, 12))) for pitches in (walks[3], [48, 73, 54, 79]))
     assert like < 0.3 < unlike <= 1
     assert people.unlike(score.encode(tune([48, 73], 7))) == 0, "too short to say"
-    with pytest.raises(ValueError, match="No piece in .*people.npz has 40 bars"):
+    with pytest.raises(ValueError, match="no piece in .*people.npz has 40 bars"):
         musicality.People([tmp_path / "people.npz"], 40)
 
 

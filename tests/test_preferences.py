@@ -51,6 +51,14 @@ def test_what_is_unlike_people_lies_farther(segments):
         np.testing.assert_allclose(with_people.distances - alone.distances, preferences.UNLIKE * np.array(unlike), atol=1e-9)
 
 
+def test_scores_by_people_that_are_none_are_one_sentence(judged_file, monkeypatch, capsys):
+    for path in ("nowhere.npz", str(judged_file)):
+        monkeypatch.setattr("sys.argv", ["preferences", "models/embedded", "-o", "never.npz", "--human", path])
+        with pytest.raises(SystemExit):
+            preferences.main()
+        assert "give files made by training.scores or training.pop909." in capsys.readouterr().err
+
+
 def test_a_file_gives_back_what_was_judged(segments, judged_file):
     for before, after in zip(segments, preferences.unpacked(judged_file), strict=True):
         assert after.ask.prompt == before.ask.prompt

@@ -117,7 +117,7 @@ class People:
         self.n_bars = n_bars
         rows = [measures(piece) for path in paths for piece in islice(cut(pieces_of(path), n_bars), most)]
         if not rows:
-            raise ValueError(f"No piece in {', '.join(map(str, paths))} has {n_bars} bars with notes; give files made by training.scores or training.pop909.")
+            raise ValueError(f"no piece in {', '.join(map(str, paths))} has {n_bars} bars with notes")
         self.names = list(rows[0])
         table = np.array([list(row.values()) for row in rows])
         self.low, self.high, self.spread = *np.nanpercentile(table, (25, 75), axis=0), np.nanstd(table, axis=0)

@@ -4,9 +4,10 @@
     python -m training.train --init models/embedded --judged runs/judged.npz --corpus runs/labelled.npz ... -o runs/model
 
 Prompts and curves are drawn as for composed pieces. Of every segment some tries are sampled, all asked for the same; each is judged as those
-of a piece are (lara_core/tries.py), semitones at once count against it, with --human all that people do not write, and the best goes on. The file (npz) holds what each segment was
-sampled from (prompt, emotion, context, what was given), its tries, and how far from what was asked each of them lies. With --by-ear
-the two nearest and the two farthest tries of each segment are rendered as well, and the Emotion Predictor hears them.
+of a piece are (lara_core/tries.py), semitones at once count against it, with --human all that people do not write, and the best goes on.
+The file (npz) holds what each segment was sampled from (prompt, emotion, context, what was given), its tries, and how far from what was
+asked each of them lies. With --by-ear the two nearest and the two farthest tries of each segment are rendered as well, and the Emotion
+Predictor hears them.
 """
 
 import argparse
@@ -198,7 +199,10 @@ def main():
         parser.error(f"--candidates is {args.candidates}; give 2 to {MAX_CANDIDATES} tries, of which one can be better than another.")
     if player(str(args.model)).score_predictor is None:
         parser.error(f"{args.model} cannot judge tries; give a score model with a score predictor beside it (training.score_predictor).")
-    people = People(args.human) if args.human else None
+    try:
+        people = People(args.human) if args.human else None
+    except (OSError, ValueError, KeyError) as error:
+        parser.error(f"--human: {error}; give files made by training.scores or training.pop909.")
     todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i, args.by_ear, people) for i in range(args.pieces)]
     segments = [segment for piece in by_seed(judged, todo, args.jobs, "trying") for segment in piece]
     write_arrays(args.output, packed(segments))

@@ -270,41 +270,46 @@ class Composer:
     # -- a bar ------------------------------------------------------------------------------------------------------
 
     def melody(self, at: int, motif, chord_at, scale, centre: float, bite: float, closing: bool, before: int | None) -> list[Note]:
-        """Play a motif as the best of all lines in the scale: mostly by step, from the note before on, strong and long notes on chord tones, others
-        passing between them; some then lean on the next from a semitone away."""
+        """Play a motif from the note before on; some notes then lean on the next from a semitone away."""
         half = patterns.middle(self.frames, self.beat)
         if closing:  # the phrase comes to rest, and may breathe
             rests = self.frames - half - self.beat * int(self.rng.integers(2))
             motif = [(p, min(d, half - p), s) for p, d, s in motif if p < half] + ([(half, rests, motif[-1][2])] if rests > 0 else [])
+        line = self.line(motif, chord_at, scale, centre, before)
+        notes = [Note(LANE["lead"], at + position, duration, pitch) for (position, duration, _), pitch in zip(motif, line)]
+        for i, note in enumerate(notes[1:]):
+            if self.rng.random() < bite:
+                notes[i] = notes[i]._replace(pitch=note.pitch + int(self.rng.choice((-1, 1))))
+        return notes
+
+    def line(self, motif, chord_at, scale, centre: float, before: int | None) -> list[int]:
+        """The pitches of a motif, the cheapest of all lines in the scale: mostly by step, strong and long notes on chord tones, others passing
+        between them."""
         low, high = max(int(centre) - 16, 36), min(int(centre) + 16, 100)
         pitches = np.arange(low, high + 1)
         anchor = nearest(chord_at(0), centre, low, high)
-        moves = np.array([*INTERVALS, FARTHER])[np.abs(pitches[:, None] - pitches).clip(max=len(INTERVALS))]
-        leaps = np.abs(pitches[:, None] - pitches) > 2
-        ways, foreign_before = [], np.zeros(len(pitches), bool)
-        costs = np.zeros(len(pitches)) if before is None or not low <= before <= high else np.where(pitches == before, 0, np.inf)
+        apart = np.abs(pitches[:, None] - pitches)
+        moves, leaps = np.array([*INTERVALS, FARTHER])[apart.clip(max=len(INTERVALS))], apart > 2
+        ways, foreign_before = [], np.zeros(len(pitches), int)
+        costs = np.where(pitches == before, 0, np.inf) if before in pitches else np.zeros(len(pitches))
         for position, duration, steps in motif:
             tones = chord_at(position)
             inside = np.isin(pitches % 12, list(over_chord(scale, tones)))
             ladder = pitches[inside]
             wanted = ladder[int(np.clip(np.abs(ladder - anchor).argmin() + steps, 0, len(ladder) - 1))]
-            foreign = ~np.isin(pitches % 12, tones)
+            foreign = (~np.isin(pitches % 12, tones)).astype(int)
             own = OFF_MOTIF * np.abs(pitches - wanted) + np.where(inside, self.rng.gumbel(0, CHANCE, len(pitches)), np.inf)
             if position % self.beat == 0 or duration >= self.beat:
                 rubs = foreign & (np.isin((pitches + 1) % 12, tones) | np.isin((pitches - 1) % 12, tones))
-                own += FOREIGN * (foreign.astype(int) + rubs)
-            paths = costs[:, None] + moves + FOREIGN_LEAP * leaps * (foreign_before[:, None] + foreign.astype(int))
+                own += FOREIGN * (foreign + rubs)
+            paths = costs[:, None] + moves + FOREIGN_LEAP * leaps * (foreign_before[:, None] + foreign)
             ways.append(paths.argmin(0))
             costs, foreign_before = paths.min(0) + own, foreign
         best, line = int(costs.argmin()), []
         for came_from in reversed(ways):
             line.append(int(pitches[best]))
             best = int(came_from[best])
-        notes = [Note(LANE["lead"], at + position, duration, pitch) for (position, duration, _), pitch in zip(motif, reversed(line))]
-        for i, note in enumerate(notes[1:]):
-            if self.rng.random() < bite:
-                notes[i] = notes[i]._replace(pitch=note.pitch + int(self.rng.choice((-1, 1))))
-        return notes
+        return line[::-1]
 
     def voicing(self, root: int, quality: str, centre: int) -> list[int]:
         """Three voices in close position about the centre: third and seventh before the fifth."""

@@ -36,7 +36,7 @@ from lara_core.tries import for_players_of
 
 from .features import heard_in_sound
 from .musicality import People
-from .rehearsal import by_seed, drawn_take, player
+from .rehearsal import add_arguments, by_seed, drawn_take, player
 from .windows import write_arrays
 
 GRINDING = 2.0  # of the distance, for semitones at once all the time,
@@ -186,14 +186,9 @@ def preference_loss(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", type=Path, help="folder of a score model that can judge its tries")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--pieces", type=int, default=300)
-    parser.add_argument("--candidates", type=int, default=8, metavar="N", help="tries for each segment")
+    add_arguments(parser, 300, 8, "which are judged")
     parser.add_argument("--human", type=Path, nargs="+", help="scores by people (training.scores, training.pop909): tries that are unlike them lie farther")
     parser.add_argument("--by-ear", action="store_true", help="hear the tries that lie nearest and farthest too; takes ten times as long")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
     if not 2 <= args.candidates <= MAX_CANDIDATES:
         parser.error(f"--candidates is {args.candidates}; give 2 to {MAX_CANDIDATES} tries, of which one can be better than another.")
@@ -203,8 +198,7 @@ def main():
         people = People(args.human) if args.human else None
     except (OSError, ValueError, KeyError) as error:
         parser.error(f"--human: {error}; give files made by training.scores or training.pop909.")
-    todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i, args.by_ear, people) for i in range(args.pieces)]
-    segments = [segment for piece in by_seed(judged, todo, args.jobs, "trying") for segment in piece]
+    segments = [segment for piece in by_seed(judged, args, "trying", args.by_ear, people) for segment in piece]
     write_arrays(args.output, packed(segments))
     print(f"{len(segments)} segments of {args.candidates} tries -> {args.output}")
 

@@ -10,7 +10,7 @@ with hammered bars, or with semitones for too much of its time, is left out.
 
 import argparse
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +40,20 @@ def player(folder: str) -> Lara:
     return Lara.load(folder)
 
 
-def by_seed(work: Callable, todo: Sequence, jobs: int, doing: str) -> list:
-    """What work(job) gives beside its seed, of all jobs by so many processes: in the order of the seeds, whatever order they come in."""
-    done = dict(tqdm(results_of(work, todo, jobs), total=len(todo), desc=doing, unit="piece"))
+def add_arguments(parser: argparse.ArgumentParser, pieces: int, candidates: int, of_tries: str) -> None:
+    """What `by_seed` takes, with defaults; of_tries: what the candidates are for."""
+    parser.add_argument("model", type=Path, help="folder of a score model")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--pieces", type=int, default=pieces)
+    parser.add_argument("--candidates", type=int, default=candidates, metavar="N", help=f"tries for each segment, {of_tries}")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+
+
+def by_seed(work: Callable, args: argparse.Namespace, doing: str, *beside) -> list:
+    """What work((folder, candidates, seed, *beside)) gives beside its seed, of all pieces: in the order of their seeds, whatever order they come in."""
+    todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i, *beside) for i in range(args.pieces)]
+    done = dict(tqdm(results_of(work, todo, args.jobs), total=len(todo), desc=doing, unit="piece"))
     return [done[seed] for seed in sorted(done)]
 
 
@@ -77,18 +88,12 @@ def well_formed(piece: Played) -> bool:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", type=Path, help="folder of a score model")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--pieces", type=int, default=1000)
-    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="tries for each segment, of which the nearest to the curve stays")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    add_arguments(parser, 1000, 1, "of which the nearest to the curve stays")
     args = parser.parse_args()
     if player(str(args.model)).has_steady_segments:
         parser.error(f"{args.model} makes sound and no scores; give the folder of a score model.")
-    todo = [(str(args.model), args.candidates, args.seed * 1_000_003 + i) for i in range(args.pieces)]
-    kept = [piece for piece in by_seed(rehearsed, todo, args.jobs, "rehearsing") if well_formed(piece)]
-    print(f"{len(kept)} of {len(todo)} pieces are well formed and kept")
+    kept = [piece for piece in by_seed(rehearsed, args, "rehearsing") if well_formed(piece)]
+    print(f"{len(kept)} of {args.pieces} pieces are well formed and kept")
     if not kept:
         parser.error("nothing well formed was played, so nothing is written; rehearse more --pieces, or a model that has learnt longer.")
     write_arrays(args.output, packed(kept, rehearsed=True))

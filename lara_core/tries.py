@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import LANE, decode, ends_piece, hammered, rests_on_tonic, unstruck
+from .codec.score import LANE, decode, ends_piece, grinding, hammered, rests_on_tonic, unstruck
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
+GRINDING = 2.0  # of the distance, for semitones at once all the time
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
 UNWRITTEN = 20.0  # and for each bar that nobody would write, hammered or with nothing struck
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
@@ -96,13 +97,14 @@ class BestRead(_BestOfTries):
         return [replace(own, emotion=led) if n % 2 else own for n, own in enumerate(self.alike(ask))]
 
     def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float:
-        """How far from the curve a candidate would be heard, by its notes and those of the bars before it; an end that does not rest on
-        the tonic is farther than any other, and bars that nobody would write are farther still."""
-        whole = np.concatenate([ask.context, codes], axis=1)
-        judged, wanted = self._read(ask, whole)
+        """How far from the curve a candidate would be heard, and what else counts against it."""
+        return self.off_curve(ask, codes) + faults(ask, codes)
+
+    def off_curve(self, ask: "Ask", codes: np.ndarray) -> float:
+        """How far from the curve a candidate would be heard, by its notes and those of the bars before it."""
+        judged, wanted = self._read(ask, np.concatenate([ask.context, codes], axis=1))
         new = slice(-(codes.shape[1] // EVERY_FRAMES), None)
-        restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
-        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean()) + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
+        return float(np.linalg.norm(judged[new] - wanted[new], axis=1).mean())
 
     def _read(self, ask: "Ask", codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The context and what follows it [K,F] -> how they would be heard, and what was asked for, both [N,2] in the measure of
@@ -152,6 +154,14 @@ def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
     forced = ask.forced.copy()
     forced[LANE["orchestra"]] = codes[LANE["orchestra"]]
     return replace(ask, forced=forced)
+
+
+def faults(ask: "Ask", codes: np.ndarray) -> float:
+    """What counts against a candidate, whatever it is heard like: semitones at once; more than any distance an end that does not rest on the
+    tonic; and most of all bars that nobody would write."""
+    whole = np.concatenate([ask.context, codes], axis=1)
+    restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
+    return GRINDING * grinding(decode(codes)) + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
 
 
 def _wanted(ask: "Ask") -> np.ndarray:

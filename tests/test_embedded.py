@@ -10,6 +10,7 @@ from lara_core.affect import Curve
 from lara_core.codec import Request
 from lara_core.codec.score import ROLES
 from lara_core.pipeline import Lara
+from training.musicality import melody
 
 MODELS = Path(__file__).parents[1] / "models"
 SEEDS = (1, 2, 3)
@@ -48,6 +49,11 @@ def test_valence_moves_mode(lara):
         return time[3] / (time[3] + time[4])  # of the thirds above the tonic C, the minor ones
 
     assert minor_thirds(-0.8) > 0.8 and minor_thirds(0.8) < 0.2
+
+
+def test_its_melodies_go_by_step(lara):
+    by_step = [melody(piece(lara, text, 0.3, 0.2, seed=seed)[0])[0] for text in ("flute and harp", "string ensemble", "solo piano") for seed in SEEDS]
+    assert np.nanmedian(by_step) > 0.4  # people: 0.38 to 0.58 are their quartiles
 
 
 @pytest.mark.parametrize("text, programs", [("solo piano", {0}), ("8-bit video game", {80, 81}), ("music box", {8, 9, 10})])

@@ -8,11 +8,13 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 
 from lara_core.affect import EMOTIONS
-from lara_core.checkpoint import load_model
+from lara_core.checkpoint import load_model, save_model
 from lara_core.codec import score as s
+from lara_core.decoder import Decoder, DecoderConfig
 from lara_core.pipeline import find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
+from training import average
 from training.composer import FORCE, Composer, over_chord, parse_chord, scale_of
 from training.corpus import Played, build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
 from training.musicality import melody, scale_consistency
@@ -471,6 +473,23 @@ def test_what_nobody_would_write_is_not_rehearsed():
     assert well_formed(played(-0.6, 0.5, 3, 2)) and not well_formed(played(-0.6, 0.5, 5, 2))
 
 
+def test_of_rehearsals_those_most_like_people_are_kept():
+    from training.rehearsal import most_like
+
+    class Someone:
+        def beyond(self, piece):
+            return far[len(piece.bars)]
+
+    rng = np.random.default_rng(0)
+    emotions, own = rng.uniform(-1, 1, (12, 2)), rng.uniform(0, 0.01, 12)
+    far = {5 + i: own[i] + 0.5 * (1 - emotions[i, 0]) ** 2 for i in range(12)}  # what is dark is much less like people's
+    pieces = [Played(s.encode(s.Score([s.Bar()] * (5 + i))), np.tile(emotion, (16, 1)), [], "strings") for i, emotion in enumerate(emotions)]
+    kept = most_like(Someone(), pieces)
+    assert len(kept) == 8 and min(piece.emotion[0, 0] for piece in kept) < -0.5 < 0.5 < max(piece.emotion[0, 0] for piece in kept)
+    rest = [own[len(s.bar_starts(piece.codes)) - 5] for piece in pieces if not any(piece is one for one in kept)]
+    assert np.mean(rest) > np.mean([own[len(s.bar_starts(piece.codes)) - 5] for piece in kept])
+
+
 def test_a_model_rehearses_what_it_was_asked_for():
     from training import rehearsal
     style = rehearsal.STYLES[17 % len(rehearsal.STYLES)]
@@ -521,3 +540,25 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):
     cut, _ = load_model(tmp_path / "cut")
     for (name, a), b in zip(whole.state_dict().items(), cut.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_models_of_one_shape_are_averaged(tmp_path, monkeypatch, capsys):
+    text = {"name": "static", "path": "../text"}
+    config = DecoderConfig(2, 16, 64, 1, 1, 64, 8, (0, 1), emotion=True)
+    decoders = [Decoder(config).requires_grad_(False) for _ in range(3)]
+    for name, decoder in zip("ab", decoders):
+        save_model(tmp_path / name, decoder, {"name": "score"}, text, {"training": {"steps": ord(name)}}, dtype=torch.float16)
+    average.average([tmp_path / "a", tmp_path / "b"], [0.25, 0.75], tmp_path / "c")
+    averaged, told = load_model(tmp_path / "c")
+    for name, weight in averaged.state_dict().items():
+        a, b = (decoder.state_dict()[name].half().float() for decoder in decoders[:2])
+        torch.testing.assert_close(weight, 0.25 * a + 0.75 * b, atol=1e-3, rtol=1e-3)
+    assert told.extra == {"training": {"steps": 97}, "averaged": [{"model": "a", "share": 0.25}, {"model": "b", "share": 0.75}]}
+    save_model(tmp_path / "d", Decoder(DecoderConfig(2, 16, 64, 2, 1, 64, 8, (0, 1), emotion=True)), {"name": "score"}, text)
+    for given, sentence in ((["a", "d"], "is a model of another shape, codec or text encoder than"), (["a"], "give two models or more"),
+                            (["a", "b", "--shares", "1", "1"], "The shares are 1, 1 for 2 models"), (["a", "nowhere"], "nowhere")):
+        paths = [str(tmp_path / one) if one in ("a", "b", "d", "nowhere") else one for one in given]
+        monkeypatch.setattr("sys.argv", ["average", *paths, "-o", str(tmp_path / "never")])
+        with pytest.raises(SystemExit, match="2"):
+            average.main()
+        assert sentence in capsys.readouterr().err and not (tmp_path / "never").exists()

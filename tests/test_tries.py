@@ -58,6 +58,7 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
     ((asks, (alone,)), (others, further)), orchestra = passes[:2], score.LANE["orchestra"]
     passes[:2] = [(asks + others, [alone, *further])]
     assert all(np.array_equal(row[orchestra], alone[orchestra]) for row in further) and not np.array_equal(further[0], further[1]), "the text alone chooses who begins"
+    against = lambda row: tries.UNWRITTEN * score.hammered(row).sum() + tries.GRINDING * score.grinding(score.decode(row))
     for segment, (asks, sampled) in zip(take.segments, passes, strict=True):
         frames, best = sampled[0].shape[1], segment["candidate"]
         assert np.array_equal(codes[:, at:at + frames], sampled[best]) and len({ask.seed for ask in asks}) == 6
@@ -66,12 +67,12 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
         if at and segment is take.segments[-1]:
             assert (emotion == emotion[0, 0]).all()
             whole = [np.concatenate([codes[:, :at], row], axis=1) for row in sampled]
-            off = np.array(segment["distances"]) - [tries.UNWRITTEN * score.hammered(row).sum() for row in sampled]
+            off = np.array(segment["distances"]) - [against(row) for row in sampled]
             assert (off >= tries.RESTLESS).tolist() == [not score.rests_on_tonic(score.decode(row)) for row in whole]
         else:
             heard = [read(np.concatenate([context, row], axis=1)) for row in sampled]
             off = [np.linalg.norm(row[-(frames // EVERY_FRAMES):] - (0.3, 0.6), axis=1).mean() for row in heard]
-            off = [distance + tries.UNWRITTEN * score.hammered(row).sum() for distance, row in zip(off, sampled)]
+            off = [distance + against(row) for distance, row in zip(off, sampled)]
             assert best == int(np.argmin(off)) and np.allclose(segment["distances"], off, atol=1e-4)
             before = emotion.shape[1] - frames
             assert (emotion[:, :before] == emotion[0, 0]).all() and (emotion[::2] == emotion[0, 0]).all() and np.abs(emotion).max() <= 1

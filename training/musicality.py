@@ -12,6 +12,7 @@ from lara_core.codec.score import LANE, METRES, Note, Score
 
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10), "harmonic minor": (0, 2, 3, 5, 7, 8, 11)}
 PEOPLE, PEOPLE_BARS = 400, 8  # pieces of a file that stand for all of it, and bars that are compared
+MEASURED_BARS = 5  # of the shortest piece that can be measured
 MELODY_NOTES = 8  # of a melody with fewer nothing is said
 
 
@@ -80,7 +81,7 @@ def chord_changes(piece: Score) -> float:
 
 
 def measures(piece: Score) -> dict[str, float]:
-    """Every measure of a piece of five bars or more; NaN where one has nothing to say."""
+    """Every measure of a piece of MEASURED_BARS or more; NaN where one has nothing to say."""
     beats = sum(bar.frames / METRES[bar.metre][1] for bar in piece.bars)
     pitches = [note.pitch for note in piece.notes]
     by_step, on_beat = melody(piece)
@@ -123,11 +124,14 @@ class People:
         self.low, self.high, self.spread = *np.nanpercentile(table, (25, 75), axis=0), np.nanstd(table, axis=0)
 
     def unlike(self, codes: np.ndarray) -> float:
-        """How far the last bars of codes [K,F] lie beyond the quartiles, in spreads, at most 1, the mean over the measures: 0 is like people's.
-        Of fewer bars nothing is said: 0."""
+        """`beyond` of the last bars of codes [K,F]. Of fewer bars nothing is said: 0."""
         starts = score.bar_starts(codes)
-        piece = score.decode(codes[:, starts[-self.n_bars]:]) if len(starts) >= self.n_bars else None
-        if piece is None or not piece.notes:
+        return self.beyond(score.decode(codes[:, starts[-self.n_bars]:])) if len(starts) >= self.n_bars else 0.0
+
+    def beyond(self, piece: Score) -> float:
+        """How far a piece lies beyond the quartiles, in spreads, at most 1, the mean over the measures: 0 is like people's; and is said of
+        what is too short to be measured."""
+        if len(piece.bars) < MEASURED_BARS or not piece.notes:
             return 0.0
         found = np.array(list(measures(piece).values()))
         beyond = np.maximum(self.low - found, found - self.high) / np.maximum(self.spread, 1e-6)

@@ -4,7 +4,7 @@
     python -m training.train --init models/embedded --judged runs/judged.npz --corpus runs/labelled.npz ... -o runs/model
 
 Prompts and curves are drawn as for composed pieces. Of every segment some tries are sampled, all asked for the same; each is judged as those
-of a piece are (lara_core/tries.py), semitones at once count against it, with --human all that people do not write, and the best goes on.
+of a piece are (lara_core/tries.py), with --human all that people do not write counts against it too, and the best goes on.
 The file (npz) holds what each segment was sampled from (prompt, emotion, context, what was given), its tries, and how far from what was
 asked each of them lies. With --by-ear the two nearest and the two farthest tries of each segment are rendered as well, and the Emotion
 Predictor hears them.
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lara_core.audio import Audio
 from lara_core.choices import EMOTION_STRENGTH, MAX_CANDIDATES
-from lara_core.codec.score import bar_starts, decode, grinding
+from lara_core.codec.score import bar_starts
 from lara_core.codec.score_codec import ScoreCodec
 from lara_core.conditioning import Conditioning
 from lara_core.decoder import Decoder, columns_of, delay
@@ -32,15 +32,14 @@ from lara_core.pipeline import Lara
 from lara_core.score_predictor import EVERY_FRAMES, in_reach
 from lara_core.take import Ask
 from lara_core.text import TextEncoder
-from lara_core.tries import for_players_of
+from lara_core.tries import faults, for_players_of
 
 from .features import heard_in_sound
 from .musicality import People
-from .rehearsal import add_arguments, by_seed, drawn_take, player
+from .rehearsal import add_arguments, by_seed, drawn_take, people_given, player
 from .windows import write_arrays
 
-GRINDING = 2.0  # of the distance, for semitones at once all the time,
-UNLIKE = 1.5  # and for what is unlike people's scores in every way
+UNLIKE = 1.5  # of the distance, for what is unlike people's scores in every way
 PAIRS, LEAST_GAP = 3, 0.15  # of a segment: its nearest try and its farthest, and so on inwards, where they lie so far from one another
 BY_EAR, HEARD_AFTER = 4, 40  # tries of a segment that are heard, after so many frames of what was before
 HEARD_SHARE = 0.75  # of their distance from the curve; the rest is what is read
@@ -67,18 +66,17 @@ def judged(job: tuple[str, int, int, bool, People | None]) -> tuple[int, list[Ju
             if not ask.context.shape[1]:  # who plays is the text's to say, and the same for all
                 ask = for_players_of(ask, take.sample([ask])[0][0])
             tries = np.stack([codes for codes, _ in take.sample(take.control.alike(ask))])
-            read = np.array([take.control.distance(take, ask, codes) for codes in tries])
-            distances = read + [faults(ask.context, codes, people) for codes in tries]
+            read = np.array([take.control.off_curve(ask, codes) for codes in tries])
+            distances = read + [faults(ask, codes) + unlike(ask, codes, people) for codes in tries]
             row = tries[distances.argmin()]
             found.append(by_ear(Judged(ask, tries, distances), read, take.lara) if heard else Judged(ask, tries, distances))
         take.accept(plan, ask, row, facts)
     return seed, found
 
 
-def faults(context: np.ndarray, codes: np.ndarray, people: People | None) -> float:
-    """What counts against a try [K,F] after a context, whatever it is heard like."""
-    unlike = 0 if people is None else people.unlike(np.concatenate([context, codes], axis=1))
-    return GRINDING * grinding(decode(codes)) + UNLIKE * unlike
+def unlike(ask: Ask, codes: np.ndarray, people: People | None) -> float:
+    """What counts against a try [K,F] after its context that is not as people write; 0 where nothing is known of them."""
+    return 0 if people is None else UNLIKE * people.unlike(np.concatenate([ask.context, codes], axis=1))
 
 
 def by_ear(segment: Judged, read: np.ndarray, lara: Lara) -> Judged:
@@ -186,18 +184,14 @@ def preference_loss(now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_arguments(parser, 300, 8, "which are judged")
-    parser.add_argument("--human", type=Path, nargs="+", help="scores by people (training.scores, training.pop909): tries that are unlike them lie farther")
+    add_arguments(parser, 300, 8, "which are judged", "tries that are unlike them lie farther")
     parser.add_argument("--by-ear", action="store_true", help="hear the tries that lie nearest and farthest too; takes ten times as long")
     args = parser.parse_args()
     if not 2 <= args.candidates <= MAX_CANDIDATES:
         parser.error(f"--candidates is {args.candidates}; give 2 to {MAX_CANDIDATES} tries, of which one can be better than another.")
     if player(str(args.model)).score_predictor is None:
         parser.error(f"{args.model} cannot judge tries; give a score model with a score predictor beside it (training.score_predictor).")
-    try:
-        people = People(args.human) if args.human else None
-    except (OSError, ValueError, KeyError) as error:
-        parser.error(f"--human: {error}; give files made by training.scores or training.pop909.")
+    people = people_given(parser, args.human)
     segments = [segment for piece in by_seed(judged, args, "trying", args.by_ear, people) for segment in piece]
     write_arrays(args.output, packed(segments))
     print(f"{len(segments)} segments of {args.candidates} tries -> {args.output}")

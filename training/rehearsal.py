@@ -1,16 +1,16 @@
 """A model plays in place of the composer: its own pieces become a corpus file, for a predictor to hear.
 
-    python -m training.rehearsal models/embedded -o runs/rehearsed.npz --pieces 1000 --jobs 2
+    python -m training.rehearsal models/embedded -o runs/rehearsed.npz --pieces 1000 --jobs 2 --human runs/scores.npz runs/scores_pop909.npz
 
 Prompts and curves are drawn as for composed pieces; the captions name who then plays. Once they are heard (training.features) and labelled by what was heard
 (training.labels), a model that trains on them beside the corpus learns what its own music sounds like, wherever that is not what was
 asked of it: hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495). What nobody would write is not to be learnt again: a piece
-with hammered bars, or with semitones for too much of its time, is left out.
+with hammered bars, or with semitones for too much of its time, is left out; with --human also the third that is least like scores by people.
 """
 
 import argparse
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,13 @@ from lara_core.workers import results_of
 
 from .composer import Composer
 from .corpus import Played, captions, draw_curve, packed, players
+from .musicality import PEOPLE_BARS, People
 from .styles import STYLES, Style
 from .windows import write_arrays
 
 SECONDS = (14.0, 75.0)
 KNOTS = 9  # of a drawn curve
+LIKE_PEOPLE, COMPARED_BARS = 2 / 3, 16  # of the pieces that are kept, and the bars of people's that they are measured by
 GRINDS, TENSE_GRINDS = 0.2, 0.4  # 96 of 100 composed pieces have less, and every score by people: of these 98 of 100 have less than 0.08
 
 
@@ -40,14 +42,23 @@ def player(folder: str) -> Lara:
     return Lara.load(folder)
 
 
-def add_arguments(parser: argparse.ArgumentParser, pieces: int, candidates: int, of_tries: str) -> None:
-    """What `by_seed` takes, with defaults; of_tries: what the candidates are for."""
+def add_arguments(parser: argparse.ArgumentParser, pieces: int, candidates: int, of_tries: str, of_people: str) -> None:
+    """What `by_seed` and `people_given` take, with defaults; of_tries, of_people: what the candidates, and scores by people, are for."""
     parser.add_argument("model", type=Path, help="folder of a score model")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--pieces", type=int, default=pieces)
     parser.add_argument("--candidates", type=int, default=candidates, metavar="N", help=f"tries for each segment, {of_tries}")
+    parser.add_argument("--human", type=Path, nargs="+", help=f"scores by people (training.scores, training.pop909): {of_people}")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+
+
+def people_given(parser: argparse.ArgumentParser, paths: Sequence[Path] | None, n_bars: int = PEOPLE_BARS) -> People | None:
+    """Of an option --human; files that hold no scores end the program in one sentence."""
+    try:
+        return People(paths, n_bars) if paths else None
+    except (OSError, ValueError, KeyError) as error:
+        parser.error(f"--human: {error}; give files made by training.scores or training.pop909.")
 
 
 def by_seed(work: Callable, args: argparse.Namespace, doing: str, *beside) -> list:
@@ -86,16 +97,31 @@ def well_formed(piece: Played) -> bool:
     return not hammered(piece.codes).any() and grinding(decode(piece.codes)) <= (TENSE_GRINDS if valence < -0.3 and arousal > 0 else GRINDS)
 
 
+def most_like(people: People, pieces: Sequence[Played]) -> list[Played]:
+    """Those of the pieces that are most like people's among what is as glad and as tense: few people write what is at the ends, and a model
+    is to reach them."""
+    valence, arousal = np.array([piece.emotion.mean(0) for piece in pieces], float).T
+    usual = np.column_stack([np.ones(len(pieces)), valence, arousal, valence ** 2, arousal ** 2, valence * arousal])
+    far = np.array([people.beyond(decode(piece.codes)) for piece in pieces])
+    far -= usual @ np.linalg.lstsq(usual, far)[0]
+    farthest = np.quantile(far, LIKE_PEOPLE)
+    return [piece for piece, off in zip(pieces, far) if off <= farthest]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_arguments(parser, 1000, 1, "of which the nearest to the curve stays")
+    add_arguments(parser, 1000, 1, "of which the nearest to the curve stays", "the third of the pieces that is least like them is left out")
     args = parser.parse_args()
+    people = people_given(parser, args.human, COMPARED_BARS)
     if player(str(args.model)).has_steady_segments:
         parser.error(f"{args.model} makes sound and no scores; give the folder of a score model.")
     kept = [piece for piece in by_seed(rehearsed, args, "rehearsing") if well_formed(piece)]
     print(f"{len(kept)} of {args.pieces} pieces are well formed and kept")
     if not kept:
         parser.error("nothing well formed was played, so nothing is written; rehearse more --pieces, or a model that has learnt longer.")
+    if people is not None:
+        kept = most_like(people, kept)
+        print(f"{len(kept)} of them are most like people's and kept")
     write_arrays(args.output, packed(kept, rehearsed=True))
 
 

@@ -14,7 +14,7 @@ from lara_core.decoder import Decoder, DecoderConfig
 from lara_core.pipeline import find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
-from training import average
+from training import average, rehearsal
 from training.composer import FORCE, Composer, over_chord, parse_chord, scale_of
 from training.corpus import Played, build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
 from training.musicality import melody, scale_consistency
@@ -459,8 +459,6 @@ def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(cap
 
 
 def test_what_nobody_would_write_is_not_rehearsed():
-    from training.rehearsal import well_formed
-
     def played(valence: float, arousal: float, semitones: int, voices: int) -> Played:
         """Ten bars of a held chord, `semitones` of them with one, and one bar in which so many voices strike throughout."""
         notes = [s.Note(s.LANE[lane], 16 * bar, 16, pitch) for bar in range(9) for lane, pitch in (("bass", 48), ("pad1", 60), ("pad2", 61 if bar < semitones else 64))]
@@ -468,14 +466,12 @@ def test_what_nobody_would_write_is_not_rehearsed():
         piece = s.Score([s.Bar(bars_left=10 - i) for i in range(10)], 0, sorted(notes, key=lambda note: (note.start, note.lane)))
         return Played(s.encode(piece), np.tile((valence, arousal), (160, 1)), ["strings"], "strings")
 
-    assert well_formed(played(0.5, 0.5, 1, 2)) and not well_formed(played(0.5, 0.5, 1, 3))
-    assert not well_formed(played(0.5, 0.5, 3, 2)) and not well_formed(played(-0.6, -0.5, 3, 2))
-    assert well_formed(played(-0.6, 0.5, 3, 2)) and not well_formed(played(-0.6, 0.5, 5, 2))
+    assert rehearsal.well_formed(played(0.5, 0.5, 1, 2)) and not rehearsal.well_formed(played(0.5, 0.5, 1, 3))
+    assert not rehearsal.well_formed(played(0.5, 0.5, 3, 2)) and not rehearsal.well_formed(played(-0.6, -0.5, 3, 2))
+    assert rehearsal.well_formed(played(-0.6, 0.5, 3, 2)) and not rehearsal.well_formed(played(-0.6, 0.5, 5, 2))
 
 
 def test_of_rehearsals_those_most_like_people_are_kept():
-    from training.rehearsal import most_like
-
     class Someone:
         def beyond(self, piece):
             return far[len(piece.bars)]
@@ -484,14 +480,13 @@ def test_of_rehearsals_those_most_like_people_are_kept():
     emotions, own = rng.uniform(-1, 1, (12, 2)), rng.uniform(0, 0.01, 12)
     far = {5 + i: own[i] + 0.5 * (1 - emotions[i, 0]) ** 2 for i in range(12)}  # what is dark is much less like people's
     pieces = [Played(s.encode(s.Score([s.Bar()] * (5 + i))), np.tile(emotion, (16, 1)), [], "strings") for i, emotion in enumerate(emotions)]
-    kept = most_like(Someone(), pieces)
+    kept = rehearsal.most_like(Someone(), pieces)
     assert len(kept) == 8 and min(piece.emotion[0, 0] for piece in kept) < -0.5 < 0.5 < max(piece.emotion[0, 0] for piece in kept)
     rest = [own[len(s.bar_starts(piece.codes)) - 5] for piece in pieces if not any(piece is one for one in kept)]
     assert np.mean(rest) > np.mean([own[len(s.bar_starts(piece.codes)) - 5] for piece in kept])
 
 
 def test_a_model_rehearses_what_it_was_asked_for():
-    from training import rehearsal
     style = rehearsal.STYLES[17 % len(rehearsal.STYLES)]
     seed, played = rehearsal.rehearsed(("models/embedded", 1, 17))
     assert seed == 17 and len(played.captions) == 4
@@ -545,13 +540,13 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus_file, tmp_path):
 def test_models_of_one_shape_are_averaged(tmp_path, monkeypatch, capsys):
     text = {"name": "static", "path": "../text"}
     config = DecoderConfig(2, 16, 64, 1, 1, 64, 8, (0, 1), emotion=True)
-    decoders = [Decoder(config).requires_grad_(False) for _ in range(3)]
+    decoders = [Decoder(config).requires_grad_(False) for _ in range(2)]
     for name, decoder in zip("ab", decoders):
         save_model(tmp_path / name, decoder, {"name": "score"}, text, {"training": {"steps": ord(name)}}, dtype=torch.float16)
     average.average([tmp_path / "a", tmp_path / "b"], [0.25, 0.75], tmp_path / "c")
     averaged, told = load_model(tmp_path / "c")
     for name, weight in averaged.state_dict().items():
-        a, b = (decoder.state_dict()[name].half().float() for decoder in decoders[:2])
+        a, b = (decoder.state_dict()[name].half().float() for decoder in decoders)
         torch.testing.assert_close(weight, 0.25 * a + 0.75 * b, atol=1e-3, rtol=1e-3)
     assert told.extra == {"training": {"steps": 97}, "averaged": [{"model": "a", "share": 0.25}, {"model": "b", "share": 0.75}]}
     save_model(tmp_path / "d", Decoder(DecoderConfig(2, 16, 64, 2, 1, 64, 8, (0, 1), emotion=True)), {"name": "score"}, text)

@@ -1,5 +1,5 @@
-"""What scores are like, measure by measure: on notes, not on sound. bench/musicality.py compares a model with people by it, and
-training/preferences.py lets a model prefer what is more like theirs."""
+"""What scores are like, measure by measure: on notes, not on sound. bench/musicality.py compares a model with people by it,
+training/rehearsal.py keeps what is more like theirs, and training/preferences.py lets a model prefer it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -119,7 +119,6 @@ class People:
         rows = [measures(piece) for path in paths for piece in islice(cut(pieces_of(path), n_bars), most)]
         if not rows:
             raise ValueError(f"no piece in {', '.join(map(str, paths))} has {n_bars} bars with notes")
-        self.names = list(rows[0])
         table = np.array([list(row.values()) for row in rows])
         self.low, self.high, self.spread = *np.nanpercentile(table, (25, 75), axis=0), np.nanstd(table, axis=0)
 

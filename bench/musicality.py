@@ -94,8 +94,9 @@ def main():
         low, high = np.nanpercentile([row[key] for row in people], (25, 75))
         inside = low <= np.nanmedian([row[key] for row in rows[lara.name]]) <= high
         print(f"| {key} | " + " | ".join(cells) + f" | {'yes' if inside else 'no'} [{low:.2f}, {high:.2f}] |")
-    hammered = {name: np.concatenate([score.hammered(codes) for codes in pieces]).mean() for name, pieces in groups.items()}
-    print("\nbars in which three voices or more strike nearly every frame: " + ", ".join(f"{name} {share:.1%}" for name, share in hammered.items()))
+    for what, where in (("bars in which three voices or more strike nearly every frame", score.hammered), ("pairs of bars whose melody goes nowhere", score.stuck)):
+        shares = {name: np.concatenate([where(codes) for codes in pieces]).mean() for name, pieces in groups.items()}
+        print(f"\n{what}: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
     ends = [ending(piece) for _, piece in made]
     print("\n" + ", ".join(f"{key}: {sum(end[key] for end in ends)} of {len(ends)}" for key in ends[0]))
     copies = longest_copy([codes for codes, _ in made], args.corpus) if args.corpus else []

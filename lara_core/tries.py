@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import LANE, decode, ends_piece, grinding, hammered, rests_on_tonic, unstruck
+from .codec.score import LANE, decode, ends_piece, grinding, hammered, rests_on_tonic, stuck, unstruck
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -26,6 +26,7 @@ KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
 GRINDING = 2.0  # of the distance, for semitones at once all the time
+STUCK = 1.0  # and for each two bars in which the melody goes nowhere
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
 UNWRITTEN = 20.0  # and for each bar that nobody would write, hammered or with nothing struck
 SEED_STEP = 1_000_003  # between candidates: the seeds of other segments are far from these
@@ -157,11 +158,11 @@ def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
 
 
 def faults(ask: "Ask", codes: np.ndarray) -> float:
-    """What counts against a candidate, whatever it is heard like: semitones at once; more than any distance an end that does not rest on the
-    tonic; and most of all bars that nobody would write."""
+    """What counts against a candidate, whatever it is heard like: semitones at once, and a melody that goes nowhere; more than any distance an end that
+    does not rest on the tonic; and most of all bars that nobody would write."""
     whole = np.concatenate([ask.context, codes], axis=1)
     restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
-    return GRINDING * grinding(decode(codes)) + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
+    return GRINDING * grinding(decode(codes)) + STUCK * stuck(codes).sum() + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
 
 
 def _wanted(ask: "Ask") -> np.ndarray:

@@ -140,6 +140,17 @@ def test_a_note_ends_where_the_harmony_leaves_it_and_none_that_people_hold():
         assert np.array_equal(s.without_hanging_notes(codes[:, :0], codes), codes), "a composer ends them"
 
 
+def test_a_melody_is_stuck_where_it_goes_nowhere_for_two_bars():
+    bars = [s.Bar(bars_left=7 - i) for i in range(7)]
+    melody = lambda bar, pitches: [s.Note(s.LANE["lead"], 16 * bar + 4 * i, 4, pitch) for i, pitch in enumerate(pitches)]
+    goes = melody(0, (60, 62, 60, 62, 60, 64, 60, 62))
+    back_and_forth = melody(2, (60, 62, 60, 62, 60, 62))
+    rests = melody(4, (60, 60, 60, 60, 60)) + [s.Note(s.LANE["bass"], 80 + 4 * i, 4, 36) for i in range(4)]
+    piece = s.Score(bars, 0, sorted(goes + back_and_forth + rests + melody(6, (60,) * 4), key=lambda note: (note.start, note.lane)))
+    assert s.stuck(s.encode(piece)).tolist() == [False, True, False], "five notes are few, and what is left over is no pair"
+    assert s.stuck(s.encode(piece)[:, :16]).tolist() == []
+
+
 def test_semitones_at_once_grind():
     notes = [s.Note(s.LANE["lead"], 0, 8, 60), s.Note(s.LANE["bass"], 4, 4, 59), s.Note(s.LANE["comp1"], 8, 4, 72), s.Note(s.LANE["pad1"], 12, 2, 71)]
     assert s.grinding(s.Score([s.Bar()], 0, notes)) == 4 / 14

@@ -14,7 +14,7 @@ from lara_core.decoder import Decoder, DecoderConfig
 from lara_core.pipeline import find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
-from training import average, rehearsal
+from training import average, labels, rehearsal
 from training.composer import FORCE, Composer, over_chord, parse_chord, scale_of
 from training.corpus import Played, build, captions, composed, draw_curve, ear_of, in_key, joined, natural_arousal, packed, players, reperformed
 from training.musicality import melody, scale_consistency
@@ -193,12 +193,14 @@ def test_numerals():
     assert parse_chord("bVII") == (10, "maj") and parse_chord("iio") == (2, "dim") and parse_chord("V") == (7, "maj") and parse_chord("bii") == (1, "min")
 
 
-def test_curves_stay_inside_and_their_dimensions_are_independent():
+def test_curves_stay_inside_and_what_is_dark_and_tense_comes_often():
     rng = np.random.default_rng(0)
     curves = [draw_curve(rng, 24) for _ in range(600)]
     assert all(np.abs(c).max() <= 1 for c in curves)
     means = np.array([c.mean(0) for c in curves])
-    assert abs(np.corrcoef(means.T)[0, 1]) < 0.12
+    assert -0.6 < np.corrcoef(means.T)[0, 1] < -0.2
+    low, high = np.array((0.1, 0.2)), np.array((0.9, 0.8))
+    assert all(((low <= c) & (c <= high)).all() for c in (draw_curve(rng, 24, low, high) for _ in range(100)))
 
 
 def test_mood_words_agree_with_the_label():
@@ -271,16 +273,16 @@ def test_corpora_join_piece_by_piece(corpus_file):
 
 def test_a_real_score_is_performed_near_the_arousal_of_its_density():
     """The same bars, once with a note a bar and once in sixteenths: no performance makes the first the livelier one."""
-    labels = []
+    drawn = []
     for every in (16, 1):
         piece = s.Score([s.Bar(bars_left=8 - i) for i in range(8)],
                         notes=[s.Note(s.LANE["lead"], f, every, 60 + f % 5) for f in range(0, 128, every)])
         performed = [reperformed(s.encode(piece), {"mode": "major", "family": "folk"}, seed) for seed in range(8)]
-        labels.append([piece.emotion[:, 1].mean() for piece in performed])
+        drawn.append([piece.emotion[:, 1].mean() for piece in performed])
         assert all(piece.emotion[:, 0].min() >= 0 for piece in performed)
-    assert max(labels[0]) < min(labels[1])
+    assert max(drawn[0]) < min(drawn[1])
     for arousal in (-0.6, 0.0, 0.6):  # as the composer writes
-        own = [Composer(style, np.random.default_rng(seed)).compose(np.zeros(16), np.full(16, arousal)) for style in STYLES for seed in range(3)]
+        own = [Composer(style, np.random.default_rng(seed)).compose(np.zeros(16), np.full(16, arousal)) for style in STYLES for seed in range(6)]
         natural = [natural_arousal(len({note.start for note in piece.notes}) / piece.frames) for piece in own]
         assert abs(np.mean(natural) - arousal) < 0.1, (arousal, np.mean(natural))
 
@@ -412,7 +414,6 @@ def test_windows_can_be_drawn_evenly_from_the_plane(tmp_path, corpus_file):
 
 def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(capsys):
     from lara_core import score_predictor
-    from training import labels
     count, half = 8 * len(STYLES), 4 * len(STYLES)
     corpus = build(count, [], 1, 3)  # eight pieces of each style
     drawn, rows = corpus["emotion"].astype(np.float32), corpus["codes"].shape[1] // 4
@@ -458,17 +459,29 @@ def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(cap
     assert "what notes mean" in said and "nan" not in said
 
 
+def test_no_window_begins_where_it_is_dark_and_not_in_minor():
+    def of(third: int, valence: float) -> Played:
+        notes = [s.Note(s.LANE["bass"], 16 * bar, 16, 45) for bar in range(8)] + [s.Note(s.LANE["lead"], 16 * bar, 16, 57 + third if bar < 5 else 61) for bar in range(8)]
+        piece = s.Score([s.Bar(bars_left=8 - i) for i in range(8)], 9, sorted(notes, key=lambda note: (note.start, note.lane)))
+        return Played(s.encode(piece), np.tile((valence, 0.0), (128, 1)), ["strings"], "strings")
+
+    corpus = packed([of(4, -0.6), of(3, -0.6), of(4, 0.6), of(7, -0.6)])
+    kept = labels.starts_in_minor_where_dark(corpus).tolist()
+    assert kept == [*range(128, 176, 16), *range(256, 384, 16), 384, 400], "a dark major goes, and so do the last bars of all that is dark; no third is no major"
+
+
 def test_what_nobody_would_write_is_not_rehearsed():
-    def played(valence: float, arousal: float, semitones: int, voices: int) -> Played:
-        """Ten bars of a held chord, `semitones` of them with one, and one bar in which so many voices strike throughout."""
+    def played(valence: float, arousal: float, semitones: int, voices: int, pitches: int = 3) -> Played:
+        """Ten bars of a held chord, `semitones` of them with one, and one bar in which so many voices strike so many pitches throughout."""
         notes = [s.Note(s.LANE[lane], 16 * bar, 16, pitch) for bar in range(9) for lane, pitch in (("bass", 48), ("pad1", 60), ("pad2", 61 if bar < semitones else 64))]
-        notes += [s.Note(k, 144 + frame, 1, 60) for k in [*s.PITCH_LANES][:voices] for frame in range(16)]
+        notes += [s.Note(k, 144 + frame, 1, 60 + 12 * (frame % pitches)) for k in [*s.PITCH_LANES][:voices] for frame in range(16)]
         piece = s.Score([s.Bar(bars_left=10 - i) for i in range(10)], 0, sorted(notes, key=lambda note: (note.start, note.lane)))
         return Played(s.encode(piece), np.tile((valence, arousal), (160, 1)), ["strings"], "strings")
 
     assert rehearsal.well_formed(played(0.5, 0.5, 1, 2)) and not rehearsal.well_formed(played(0.5, 0.5, 1, 3))
     assert not rehearsal.well_formed(played(0.5, 0.5, 3, 2)) and not rehearsal.well_formed(played(-0.6, -0.5, 3, 2))
     assert rehearsal.well_formed(played(-0.6, 0.5, 3, 2)) and not rehearsal.well_formed(played(-0.6, 0.5, 5, 2))
+    assert not rehearsal.well_formed(played(0.5, 0.5, 1, 2, pitches=2)), "the melody goes back and forth"
 
 
 def test_of_rehearsals_those_most_like_people_are_kept():

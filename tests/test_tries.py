@@ -58,7 +58,7 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
     ((asks, (alone,)), (others, further)), orchestra = passes[:2], score.LANE["orchestra"]
     passes[:2] = [(asks + others, [alone, *further])]
     assert all(np.array_equal(row[orchestra], alone[orchestra]) for row in further) and not np.array_equal(further[0], further[1]), "the text alone chooses who begins"
-    against = lambda row: tries.UNWRITTEN * score.hammered(row).sum() + tries.GRINDING * score.grinding(score.decode(row))
+    against = lambda row: tries.UNWRITTEN * score.hammered(row).sum() + tries.STUCK * score.stuck(row).sum() + tries.GRINDING * score.grinding(score.decode(row))
     for segment, (asks, sampled) in zip(take.segments, passes, strict=True):
         frames, best = sampled[0].shape[1], segment["candidate"]
         assert np.array_equal(codes[:, at:at + frames], sampled[best]) and len({ask.seed for ask in asks}) == 6

@@ -26,7 +26,7 @@ PROGRESSIONS = (
     (0.35, "ii V I vi"), (0.3, "vi IV I V"), (0.2, "I iv I V"), (0.15, "vi ii IV V"), (0.1, "i IV i IV"), (0.05, "i bVII IV i"),
     (-0.05, "i bVII bVI bVII"), (-0.15, "i bIII bVII IV"), (-0.25, "i bVI bIII bVII"), (-0.3, "i bVI iv V"), (-0.4, "i iv bVII bIII"),
     (-0.5, "i iv i V"), (-0.55, "i iv v i"), (-0.6, "i v iv i"), (-0.65, "i iv iio V"), (-0.7, "i i iv V"), (-0.75, "i bII i V"),
-    (-0.8, "i iv iio i"), (-0.85, "i bII bvii i"), (-0.9, "i viio i bII"), (-0.95, "i bv i viio"), (-1.0, "i viio bii viio"),
+    (-0.8, "i iv iio i"), (-0.85, "i bII bvii i"), (-0.9, "i viio i bII"), (-0.95, "i bv i viio"), (-1.0, "i viio bII viio"),
 )
 MINOR_BELOW = 0.125  # are progressions in minor
 # closing two bars: (valence at home, chords)
@@ -83,7 +83,7 @@ SYNCOPATES, SYNCOPATED = 0.35, ("rock", "electronic", "jazz", "latin")  # of not
 # What a melody avoids: moving by 0, 1, .. 12 semitones or farther, a semitone away from its motif, a foreign tone on a beat or held, and one that is
 # leapt to or from; chance weighs as much as CHANCE
 INTERVALS, FARTHER = (0.4, 0.0, 0.0, 0.6, 0.6, 1.0, 3.0, 1.2, 2.0, 2.0, 3.0, 4.0, 2.0), 5.0
-OFF_MOTIF, FOREIGN, FOREIGN_LEAP, CHANCE = 0.12, 1.0, 1.5, 0.3
+OFF_MOTIF, FOREIGN, FOREIGN_LEAP, CHANCE = 0.2, 1.0, 1.5, 0.3
 ARCS = ((0, 2, 4, 0), (0, 2, -1, -3), (0, -2, 2, 0), (2, 4, 1, -2), (0, 0, 3, 0))  # of a phrase's melody: semitones about its centre, bar by bar
 ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
 RELATIVE = 0.5  # of pieces that come home: where the mode turns, the scale stays (C major, A minor) in place of the tonic (C major, C minor)
@@ -161,7 +161,7 @@ class Composer:
     def register(self, valence: float, arousal: float) -> float:
         """Semitones by which an ensemble plays higher: light is high, force is low."""
         valence, arousal = self.asked("register", valence, arousal)
-        return 11 * valence - 2 * arousal
+        return 14 * valence - 4 * arousal
 
     def tier(self, arousal: float) -> int:
         return int(np.clip(np.floor((arousal + self.tier_bias + 1) * 2), 0, 3))
@@ -186,9 +186,9 @@ class Composer:
         return "pedal" if self.style.pedal else "legato"
 
     def drummed(self, valence: float, arousal: float) -> bool:
-        """Whether there is a groove: what is sad or still goes without."""
+        """Whether there is a groove: what is sad or still goes without, and much of what is dark and tense."""
         valence, arousal = self.asked("kit", valence, arousal)
-        return self.programs[5] >= 0 and 0.3 * valence + 0.8 * arousal + self.kit_bias > 0.0
+        return self.programs[5] >= 0 and 0.7 * valence + 0.8 * arousal + self.kit_bias > 0.1
 
     def players(self, valence: float, arousal: float) -> tuple[int, ...]:
         """The programs. Where a piece hands over, the melody is with the voice that suits the valence, and the chords with the one that

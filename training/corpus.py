@@ -32,6 +32,7 @@ from .windows import HEARD_EVERY_FRAMES, write_arrays
 JUDGED_BARS = 24  # a try is read after those before it
 PLAYS = 1 / 8  # of a piece that someone sounds in who is named in its captions
 SURVEYED = 24  # pieces of a style, from which it is told what it can be read like
+TURNED = 0.5  # of the points that are glad and tense, or dark and calm, are drawn on the other side: tense music is heard gladder than it was meant
 
 # What a real score is called, whoever plays it: "solo piano" and the like are left to pieces written for them.
 FAMILY_WORDS = {"chorale": ("chorale", "hymn", "four-part hymn", "baroque chorale", "old church hymn"),
@@ -44,9 +45,16 @@ FAMILY_WORDS = {"chorale": ("chorale", "hymn", "four-part hymn", "baroque choral
 
 
 def draw_curve(rng: np.random.Generator, n_bars: int, low=(-1, -1), high=(1, 1)) -> np.ndarray:
-    """Emotion per bar [n,2]: constant, ramp, steps at sections, an arc over a few points, or a walk; the two dimensions move independently."""
+    """Emotion per bar [n,2]: constant, ramp, steps at sections, an arc over a few points, or a walk. What is dark and tense, or glad and calm,
+    comes oftener than by chance."""
     kind = rng.choice(("constant", "ramp", "steps", "arc", "walk"), p=(0.2, 0.12, 0.1, 0.48, 0.1))
-    point = lambda: rng.uniform(low, high)
+    low, high = np.broadcast_to(low, 2), np.broadcast_to(high, 2)
+
+    def point():
+        drawn = rng.uniform(low, high)
+        together = np.prod(drawn - (low + high) / 2) > 0
+        return np.array([low[0] + high[0] - drawn[0], drawn[1]]) if together and rng.random() < TURNED else drawn
+
     x = np.arange(n_bars) / max(n_bars - 1, 1)
     if kind == "constant":
         curve = np.repeat(point()[None], n_bars, 0)

@@ -10,7 +10,8 @@ predicts it for what was not heard. Between the ends of what is heard it becomes
 all styles together, so that the same request means the same to everyone, and half within each, so that every style can be asked for
 everything: a music box has a calm and a tense of its own. What a model played in a rehearsal was asked for but not meant by anyone:
 there the curve that a composer would have written such notes for, learnt from composed pieces, stands for the drawn one, so that a
-model does not come to please one ear alone. `emotion` in the file is replaced; all else is copied.
+model does not come to please one ear alone. What is low is heard dark in major too: no window begins where it is dark and not in minor, or
+dark would come to need no mode. `emotion` and `starts` in the file are replaced; all else is copied.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lara_core.codec.score import decode
 from lara_core.score import pearson
 from lara_core.score_predictor import ScorePredictor, in_reach, reach, windows
 from lara_core.workers import results_of
@@ -32,6 +34,7 @@ MOST_ROWS = 100_000  # or from fewer
 MEANT_ROWS, FEW_ROWS = 20_000, 16  # of what was composed, every so many of a piece, from which it is learnt what notes mean
 HEARD_SHARE = 0.85  # of the label; the rest is what was meant: of 0.7 the labels themselves let arousal leak into heard valence by 0.16, of this by 0.06
 OWN_SHARE = 0.5  # of what is heard in it, measured within a style; the rest over all of them
+DARK, MINOR, MODE_FRAMES = -0.3, 0.6, 64  # what is darker, over so many frames, is in minor for so much of its thirds above the tonic
 FOLDS = 5
 
 
@@ -167,6 +170,31 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
     return np.clip(label, -1, 1).astype(np.float16)
 
 
+def starts_in_minor_where_dark(corpus: dict) -> np.ndarray:
+    """Of the starts of windows those that are not to be dark, or where the thirds above the tonic are minor."""
+    starts, offsets = corpus["starts"], corpus["offsets"]
+    pieces = np.searchsorted(offsets, starts, side="right") - 1
+    ends, upto = np.minimum(starts + MODE_FRAMES, offsets[pieces + 1]), np.append(0, np.cumsum(corpus["emotion"][:, 0], dtype=float))
+    dark = np.flatnonzero((upto[ends] - upto[starts]) / (ends - starts) < DARK)
+    major, thirds = np.zeros(len(starts), bool), None
+    for n, piece in zip(dark, pieces[dark]):
+        if thirds is None or piece != pieces[of]:
+            thirds, of = np.cumsum(np.pad(sounding_thirds(corpus["codes"][:, offsets[piece]:offsets[piece + 1]]), ((1, 0), (0, 0))), 0), n
+        minor, both = (thirds[ends[n] - offsets[piece]] - thirds[starts[n] - offsets[piece]]) @ ((1, 1), (0, 1))
+        major[n] = minor < MINOR * both
+    return starts[~major]
+
+
+def sounding_thirds(codes: np.ndarray) -> np.ndarray:
+    """How many minor and major thirds above the tonic sound in every frame [F,2] of codes [K,F]."""
+    piece, sounds = decode(codes), np.zeros((codes.shape[1], 2), int)
+    for note in piece.notes:
+        third = (note.pitch - piece.tonic) % 12 - 3
+        if third in (0, 1):
+            sounds[note.start:note.start + note.duration, third] += 1
+    return sounds
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("corpus", type=Path)
@@ -179,6 +207,7 @@ def main():
     with np.load(args.corpus) as data:
         corpus = dict(data)
     corpus["emotion"] = relabel(corpus, args.jobs, args.share, predictor)
+    corpus["starts"] = starts_in_minor_where_dark(corpus)
     write_arrays(args.output, corpus)
 
 

@@ -30,6 +30,7 @@ K, V = len(LANES), 128
 HOLD, REST, FIRST_PITCH = 0, 1, 2
 OCTAVES_PER_AROUSAL, LEAP_OCTAVES = 0.75, 0.2  # of tempo: what the composer of the training data writes, and how far beyond it a bar may go
 HAMMERS, STRIKES = 3, 0.8  # so many voices that strike so much of a bar hammer
+STUCK_NOTES, STUCK_PITCHES = 6, 2  # so many notes of a melody, or more, and in two bars so many pitches, or fewer
 
 ROLES = ("lead", "second", "bass", "comp", "pad", "kit")
 ROLE_OF_LANE = {LANE[name]: ROLES.index(name.rstrip("123")) for name in LANES[LANE["bass"]:LANE["drums"]]}
@@ -278,6 +279,14 @@ def hammered(codes: np.ndarray) -> np.ndarray:
 def unstruck(codes: np.ndarray) -> np.ndarray:
     """In which bars of codes [K,F] nothing is struck, and what sounded dies away."""
     return np.array([is_silent(bar) for bar in bars_of(codes)], bool)
+
+
+def stuck(codes: np.ndarray) -> np.ndarray:
+    """In which pairs of bars of codes [K,F] the melody goes back and forth between two pitches, or stays on one. People write one such pair in a
+    hundred; a model that is led far comes to it where it is dark and tense."""
+    pairs = [np.concatenate([bar[LANE["lead"]] for bar in pair]) for pair in zip(*[iter(bars_of(codes))] * 2)]
+    struck = [lead[lead >= FIRST_PITCH] for lead in pairs]
+    return np.array([len(pitches) >= STUCK_NOTES and len(set(pitches.tolist())) <= STUCK_PITCHES for pitches in struck], bool)
 
 
 def grinding(piece: Score) -> float:

@@ -10,13 +10,14 @@ predicts it for what was not heard. Between the ends of what is heard it becomes
 all styles together, so that the same request means the same to everyone, and half within each, so that every style can be asked for
 everything: a music box has a calm and a tense of its own. What a model played in a rehearsal was asked for but not meant by anyone:
 there the curve that a composer would have written such notes for, learnt from composed pieces, stands for the drawn one, so that a
-model does not come to please one ear alone. What is low is heard dark in major too: no window begins where it is dark and not in minor, or
-dark would come to need no mode. `emotion` and `starts` in the file are replaced; all else is copied.
+model does not come to please one ear alone. What is low is heard dark in major too: no window but an opening begins where it is dark and not in minor,
+or dark would come to need no mode. `emotion` and `starts` in the file are replaced; all else is copied.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -176,13 +177,13 @@ def starts_in_minor_where_dark(corpus: dict) -> np.ndarray:
     pieces = np.searchsorted(offsets, starts, side="right") - 1
     ends, upto = np.minimum(starts + MODE_FRAMES, offsets[pieces + 1]), np.append(0, np.cumsum(corpus["emotion"][:, 0], dtype=float))
     dark = np.flatnonzero((upto[ends] - upto[starts]) / (ends - starts) < DARK)
-    major, thirds = np.zeros(len(starts), bool), None
-    for n, piece in zip(dark, pieces[dark]):
-        if thirds is None or piece != pieces[of]:
-            thirds, of = np.cumsum(np.pad(sounding_thirds(corpus["codes"][:, offsets[piece]:offsets[piece + 1]]), ((1, 0), (0, 0))), 0), n
-        minor, both = (thirds[ends[n] - offsets[piece]] - thirds[starts[n] - offsets[piece]]) @ ((1, 1), (0, 1))
-        major[n] = minor < MINOR * both
-    return starts[~major]
+    kept = np.ones(len(starts), bool)
+    for piece, own in groupby(dark, pieces.__getitem__):
+        own, first = list(own), offsets[piece]
+        thirds = np.cumsum(np.pad(sounding_thirds(corpus["codes"][:, first:offsets[piece + 1]]), ((1, 0), (0, 0))), 0)
+        minor, major = (thirds[ends[own] - first] - thirds[starts[own] - first]).T
+        kept[own] = minor >= MINOR * (minor + major)
+    return starts[kept]
 
 
 def sounding_thirds(codes: np.ndarray) -> np.ndarray:

@@ -96,8 +96,8 @@ def rehearsed(job: tuple[str, int, int]) -> tuple[int, Played]:
 def well_formed(piece: Played) -> bool:
     """Whether it is like what people write. What is to be dark and tense may grind more."""
     valence, arousal = piece.emotion.mean(0)
-    grinds = TENSE_GRINDS if valence < -0.3 and arousal > 0 else GRINDS
-    return not hammered(piece.codes).any() and np.mean(stuck(piece.codes)) <= STAYS and grinding(decode(piece.codes)) <= grinds
+    grinds, pairs = TENSE_GRINDS if valence < -0.3 and arousal > 0 else GRINDS, stuck(piece.codes)
+    return not hammered(piece.codes).any() and pairs.sum() <= STAYS * len(pairs) and grinding(decode(piece.codes)) <= grinds
 
 
 def most_like(people: People, pieces: Sequence[Played]) -> list[Played]:

@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import LANE, decode, ends_piece, grinding, hammered, rests_on_tonic, stuck, unstruck
+from .codec.score import LANE, decode, ends_piece, grinding, hammered, rests_on_tonic, sounding_thirds, stuck, unstruck
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -26,6 +26,7 @@ KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
 GRINDING = 2.0  # of the distance, for semitones at once all the time
+CONTRARY = 1.0  # and for thirds that contradict a valence of -1 or 1 all the time
 STUCK = 1.0  # and for each two bars in which the melody goes nowhere
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
 UNWRITTEN = 20.0  # and for each bar that nobody would write, hammered or with nothing struck
@@ -162,7 +163,14 @@ def faults(ask: "Ask", codes: np.ndarray) -> float:
     does not rest on the tonic; and most of all bars that nobody would write."""
     whole = np.concatenate([ask.context, codes], axis=1)
     restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
-    return GRINDING * grinding(decode(codes)) + STUCK * stuck(codes).sum() + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
+    return GRINDING * grinding(decode(codes)) + CONTRARY * contrary(ask, codes) + STUCK * stuck(codes).sum() + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
+
+
+def contrary(ask: "Ask", codes: np.ndarray) -> float:
+    """Of the thirds above the tonic that sound in a candidate the share in the mode that contradicts the valence asked for, each as far as that
+    lies from 0: a resolution that stays in minor is none, however bright it sounds."""
+    valence, thirds = ask.emotion[ask.context.shape[1]:, 0], sounding_thirds(codes)
+    return float((thirds * np.maximum(np.column_stack([valence, -valence]), 0)).sum() / max(thirds.sum(), 1))
 
 
 def _wanted(ask: "Ask") -> np.ndarray:

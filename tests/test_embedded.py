@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from lara_core.affect import Curve
+from lara_core.affect import PRESETS, Curve
 from lara_core.codec import Request
-from lara_core.codec.score import ROLES
+from lara_core.codec.score import ROLES, bar_starts, sounding_thirds
 from lara_core.pipeline import Lara
 from training.musicality import melody
 
@@ -49,6 +49,19 @@ def test_valence_moves_mode(lara):
         return time[3] / (time[3] + time[4])  # of the thirds above the tonic C, the minor ones
 
     assert minor_thirds(-0.8) > 0.8 and minor_thirds(0.8) < 0.2
+
+
+def test_what_resolves_comes_home_in_major(lara):
+    thirds = np.zeros((3, 2))  # of the calm opening, of where it is tense, of the end: minor, major
+    for seed in SEEDS:
+        take = lara.stream("cinematic orchestra with piano", PRESETS["calm-tense-resolve"], Request(40.0, seed=seed, tonic=0))
+        codes = np.concatenate([segment.codes for segment in take.write()], axis=1)
+        seconds = take.session.performer.starts_seconds
+        of_bars = np.add.reduceat(sounding_thirds(codes), bar_starts(codes))
+        for i, (begin, end) in enumerate(((0, 10), (24, 32), (36, 40))):
+            thirds[i] += of_bars[[begin <= second < end for second in seconds[:-1]]].sum(0)
+    minor = thirds[:, 0] / thirds.sum(1)
+    assert minor[0] < 0.2 and minor[1] > 0.7 and minor[2] < 0.2, minor
 
 
 def test_its_melodies_go_by_step(lara):

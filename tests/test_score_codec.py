@@ -25,13 +25,13 @@ def composed_codes(seed: int, bars: int, style: str = "strings", metre: str = "4
     return s.encode(piece)
 
 
-def play(session, codes) -> tuple[list[np.ndarray], list[int]]:
+def play(session, codes, valence=np.nan) -> tuple[list[np.ndarray], list[int]]:
     """Feed a piece's codes to a session as it plans -> chunks and the joints' samples. The piece repeats when it is too short."""
     chunks, joints, at = [], [], 0
     while (plan := session.plan()) is not None:
         take = np.take(codes, np.arange(at, at + plan.frames) % codes.shape[1], axis=1)
-        given = plan.forced >= 0
-        chunks.append(session.push(np.where(given, plan.forced, take))())
+        forced = session.given(plan, np.full((plan.frames, 2), valence))
+        chunks.append(session.push(np.where(forced >= 0, forced, take))())
         joints.append(round(session.position_seconds * RATE))
         at += plan.frames
     chunks.append(session.finish())
@@ -89,15 +89,15 @@ def test_without_a_tempo_the_last_bar_ends_with_the_piece(codec):
     assert tempi[1:].max() / tempi[1:].min() < 1.15  # bent, not broken
 
 
-@pytest.mark.parametrize("third, quality", [(3, "min"), (4, "maj")])
+@pytest.mark.parametrize("third, valence, quality", [(3, np.nan, "min"), (4, np.nan, "maj"), (4, 0.0, "maj"), (3, 0.5, "maj"), (4, -0.5, "min")])
 @pytest.mark.parametrize("tempo", [None, 120])
-def test_the_last_bar_rests_on_the_chord_of_the_mode_that_was_played(codec, third, quality, tempo):
+def test_the_last_bar_rests_on_the_chord_of_the_mode_that_is_asked_for_else_was_played(codec, third, valence, quality, tempo):
     session = codec.session(Request(14.0, tempo, tonic=9))
     harmony, lead = s.LANE["harmony"], s.LANE["lead"]
     codes = np.zeros((s.K, 16), np.int64)
     codes[harmony, ::4] = s.chord_token(7, "7")  # what is sampled never comes home
     codes[lead, ::4] = s.FIRST_PITCH + 60 + third
-    play(session, codes)
+    play(session, codes, valence)
     assert session.piece.chords == [s.Chord(0, 4, "7"), s.Chord(session.piece.bar_starts()[-1], 9, quality)]
     assert s.encode(session.piece)[harmony, -16] == s.chord_token(0, quality)
 

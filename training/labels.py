@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lara_core.codec.score import decode
+from lara_core.codec.score import sounding_thirds
 from lara_core.score import pearson
 from lara_core.score_predictor import ScorePredictor, in_reach, reach, windows
 from lara_core.workers import results_of
@@ -184,16 +184,6 @@ def starts_in_minor_where_dark(corpus: dict) -> np.ndarray:
         minor, major = (thirds[ends[own] - first] - thirds[starts[own] - first]).T
         kept[own] = minor >= MINOR * (minor + major)
     return starts[kept]
-
-
-def sounding_thirds(codes: np.ndarray) -> np.ndarray:
-    """How many minor and major thirds above the tonic sound in every frame [F,2] of codes [K,F]."""
-    piece, sounds = decode(codes), np.zeros((codes.shape[1], 2), int)
-    for note in piece.notes:
-        third = (note.pitch - piece.tonic) % 12 - 3
-        if third in (0, 1):
-            sounds[note.start:note.start + note.duration, third] += 1
-    return sounds
 
 
 def main():

@@ -297,6 +297,16 @@ def grinding(piece: Score) -> float:
     return float((sounds[1:] & sounds[:-1]).any(0).sum() / max(sounds.any(0).sum(), 1))
 
 
+def sounding_thirds(codes: np.ndarray) -> np.ndarray:
+    """How many minor and major thirds above the tonic sound in every frame [F,2] of codes [K,F]."""
+    piece, sounds = decode(codes), np.zeros((codes.shape[1], 2), int)
+    for note in piece.notes:
+        third = (note.pitch - piece.tonic) % 12 - 3
+        if third in (0, 1):
+            sounds[note.start:note.start + note.duration, third] += 1
+    return sounds
+
+
 def sounding(piece: Score) -> np.ndarray:
     """How long each role plays each General MIDI program [6,128], in frames, more than the piece has where a role has several voices; of the
     kit, in strokes."""

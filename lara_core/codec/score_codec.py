@@ -1,8 +1,8 @@
 """The score codec: codes of score.py <-> 44.1 kHz stereo sound, bar by bar, in exact tempo and metre.
 
 A session plans whole bars. With a requested tempo the bars lie on it to the sample; without, the model's own tempo is bent by
-a few per cent so that the last bar ends with the piece. The last bar rests on the tonic's chord, of the mode that was played. A note
-that still sounds at a joint is rendered held, and rendered anew with its true length when that is known: both sound alike up to the
+a few per cent so that the last bar ends with the piece. The last bar rests on the tonic's chord: major where its last moment is asked to be
+glad, minor where it is to be dark. A note that still sounds at a joint is rendered held, and rendered anew with its true length when that is known: both sound alike up to the
 joint, so nothing clicks and nothing is cut.
 """
 
@@ -30,6 +30,7 @@ SEGMENT_BARS = 4
 DEFAULT_TEMPO_BPM = 100.0
 RING_OUT_SECONDS = 2.0  # the last chord rings about so long, where the tempo is ours to choose
 MAX_HOLD_FRAMES = 96  # longer notes are released
+CLEAR_VALENCE = 0.1  # asks for a mode
 CLOSING_FADE_SECONDS = 0.35
 NOTES_LED = 0.75  # of the guidance that tempo, dynamics and harmony take: led as far, notes become a caricature
 TAIL_SECONDS = 4.0  # releases and cymbals ring so long behind a segment's last note
@@ -151,7 +152,11 @@ class ScoreSession:
         return self._planned(played)
 
     def given(self, plan: Plan, emotion: np.ndarray) -> np.ndarray:
-        return self.themes.given(plan.forced, emotion, [left for left, _ in self._bars])
+        forced = self.themes.given(plan.forced, emotion, [left for left, _ in self._bars])
+        if self._bars[-1][0] == 1 and self.performer.bars:
+            last = forced[LANE["harmony"], -METRES[self.request.metre][0]:]
+            last[0], last[1:] = score.chord_token(0, self._home_quality(emotion[-1, 0])), score.HOLD
+        return forced
 
     def _planned(self, played: float) -> Plan:
         """self._bars as a Plan; played: the tempo where none is given."""
@@ -162,17 +167,17 @@ class ScoreSession:
         for i, (_, tempo) in enumerate(self._bars):
             if tempo is not None:
                 forced[LANE["performance"], i * frames] = score.tempo_token(tempo)
-        if self._bars[-1][0] == 1 and done:
-            forced[LANE["harmony"], -frames:] = score.HOLD
-            forced[LANE["harmony"], -frames] = score.chord_token(0, self._home_quality())
         durations = np.repeat([15.0 / (tempo or played) for _, tempo in self._bars], frames)
         seconds = position + np.concatenate([[0], np.cumsum(durations)[:-1]])
         beats = (self.performer.starts_frames[-1] + np.arange(forced.shape[1])) / 4
         context = min(CONTEXT_FRAMES // frames * frames, self.performer.starts_frames[-1])
         return Plan(forced, seconds, beats, context)
 
-    def _home_quality(self) -> str:
-        """The triad on which the piece comes to rest, by the thirds above its tonic that were played."""
+    def _home_quality(self, valence: float) -> str:
+        """The triad on which the piece comes to rest: that of the mode which its last moment is asked for (NaN: nothing is), else of the
+        thirds above its tonic that were played."""
+        if abs(valence) >= CLEAR_VALENCE:
+            return "maj" if valence > 0 else "min"
         above = [(note.pitch - self.tonic) % 12 for note in self.reader.score.notes]
         return "min" if above.count(3) > above.count(4) else "maj"
 

@@ -159,7 +159,7 @@ def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
 
 
 def faults(ask: "Ask", codes: np.ndarray) -> float:
-    """What counts against a candidate, whatever it is heard like: semitones at once, and a melody that goes nowhere; more than any distance an end that
+    """What counts against a candidate, whatever it is heard like: semitones at once, the other mode, and a melody that goes nowhere; more than any distance an end that
     does not rest on the tonic; and most of all bars that nobody would write."""
     whole = np.concatenate([ask.context, codes], axis=1)
     restless = ends_piece(whole) and not rests_on_tonic(decode(whole))

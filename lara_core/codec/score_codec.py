@@ -1,9 +1,9 @@
 """The score codec: codes of score.py <-> 44.1 kHz stereo sound, bar by bar, in exact tempo and metre.
 
 A session plans whole bars. With a requested tempo the bars lie on it to the sample; without, the model's own tempo is bent by
-a few per cent so that the last bar ends with the piece. The last bar rests on the tonic's chord: major where its last moment is asked to be
-glad, minor where it is to be dark. A note that still sounds at a joint is rendered held, and rendered anew with its true length when that is known: both sound alike up to the
-joint, so nothing clicks and nothing is cut.
+a few per cent so that the last bar ends with the piece. The last bar rests on the tonic's chord: major where its last moment is
+asked to be glad, minor where it is to be dark. A note that still sounds at a joint is rendered held, and rendered anew with its
+true length when that is known: both sound alike up to the joint, so nothing clicks and nothing is cut.
 """
 
 import bisect

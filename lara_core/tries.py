@@ -15,7 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
-from .codec.score import LANE, decode, ends_piece, grinding, hammered, rests_on_tonic, sounding_thirds, stuck, unstruck
+from .codec.score import LANE, Score, decode, ends_piece, grinding, hammered, rests_on_tonic, sounding_thirds, stuck, unstruck
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
 
@@ -159,17 +159,18 @@ def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
 
 
 def faults(ask: "Ask", codes: np.ndarray) -> float:
-    """What counts against a candidate, whatever it is heard like: semitones at once, the other mode, and a melody that goes nowhere; more than any distance an end that
-    does not rest on the tonic; and most of all bars that nobody would write."""
-    whole = np.concatenate([ask.context, codes], axis=1)
+    """What counts against a candidate, whatever it is heard like: semitones at once, thirds of the other mode, and a melody that goes nowhere; more
+    than any distance an end that does not rest on the tonic; and most of all bars that nobody would write."""
+    whole, piece = np.concatenate([ask.context, codes], axis=1), decode(codes)
     restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
-    return GRINDING * grinding(decode(codes)) + CONTRARY * contrary(ask, codes) + STUCK * stuck(codes).sum() + RESTLESS * restless + UNWRITTEN * _unwritten(codes)
+    return (GRINDING * grinding(piece) + CONTRARY * contrary(ask, piece) + STUCK * stuck(codes).sum() + RESTLESS * restless
+            + UNWRITTEN * _unwritten(codes))
 
 
-def contrary(ask: "Ask", codes: np.ndarray) -> float:
+def contrary(ask: "Ask", piece: Score) -> float:
     """Of the thirds above the tonic that sound in a candidate the share in the mode that contradicts the valence asked for, each as far as that
     lies from 0: a resolution that stays in minor is none, however bright it sounds."""
-    valence, thirds = ask.emotion[ask.context.shape[1]:, 0], sounding_thirds(codes)
+    valence, thirds = ask.emotion[ask.context.shape[1]:, 0], sounding_thirds(piece)
     return float((thirds * np.maximum(np.column_stack([valence, -valence]), 0)).sum() / max(thirds.sum(), 1))
 
 

@@ -8,7 +8,7 @@ from scipy.stats import pearsonr
 
 from lara_core.affect import PRESETS, Curve
 from lara_core.codec import Request
-from lara_core.codec.score import ROLES, bar_starts, sounding_thirds
+from lara_core.codec.score import ROLES, sounding_thirds
 from lara_core.pipeline import Lara
 from training.musicality import melody
 
@@ -41,12 +41,9 @@ def test_arousal_moves_tempo_and_loudness_at_any_valence(lara):
 
 def test_valence_moves_mode(lara):
     def minor_thirds(valence):
-        time = np.zeros(12)
-        for seed in SEEDS:
-            score, _ = piece(lara, "string ensemble", valence, 0.2, seconds=24.0, seed=seed)
-            for note in score.notes:
-                time[note.pitch % 12] += note.duration
-        return time[3] / (time[3] + time[4])  # of the thirds above the tonic C, the minor ones
+        scores = [piece(lara, "string ensemble", valence, 0.2, seconds=24.0, seed=seed)[0] for seed in SEEDS]
+        minor, major = sum(sounding_thirds(score).sum(0) for score in scores)
+        return minor / (minor + major)
 
     assert minor_thirds(-0.8) > 0.8 and minor_thirds(0.8) < 0.2
 
@@ -55,9 +52,9 @@ def test_what_resolves_comes_home_in_major(lara):
     thirds = np.zeros((3, 2))  # of the calm opening, of where it is tense, of the end: minor, major
     for seed in SEEDS:
         take = lara.stream("cinematic orchestra with piano", PRESETS["calm-tense-resolve"], Request(40.0, seed=seed, tonic=0))
-        codes = np.concatenate([segment.codes for segment in take.write()], axis=1)
-        seconds = take.session.performer.starts_seconds
-        of_bars = np.add.reduceat(sounding_thirds(codes), bar_starts(codes))
+        take.write()
+        seconds, score = take.session.performer.starts_seconds, take.session.piece
+        of_bars = np.add.reduceat(sounding_thirds(score), score.bar_starts())
         for i, (begin, end) in enumerate(((0, 10), (24, 32), (36, 40))):
             thirds[i] += of_bars[[begin <= second < end for second in seconds[:-1]]].sum(0)
     minor = thirds[:, 0] / thirds.sum(1)

@@ -58,9 +58,9 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
     ((asks, (alone,)), (others, further)), orchestra = passes[:2], score.LANE["orchestra"]
     passes[:2] = [(asks + others, [alone, *further])]
     assert all(np.array_equal(row[orchestra], alone[orchestra]) for row in further) and not np.array_equal(further[0], further[1]), "the text alone chooses who begins"
-    minor_of = lambda row: score.sounding_thirds(row)[:, 0].sum() / max(score.sounding_thirds(row).sum(), 1)
+    minor_of = lambda piece: score.sounding_thirds(piece)[:, 0].sum() / max(score.sounding_thirds(piece).sum(), 1)
     against = lambda row: (tries.UNWRITTEN * score.hammered(row).sum() + tries.STUCK * score.stuck(row).sum()
-                           + tries.GRINDING * score.grinding(score.decode(row)) + tries.CONTRARY * 0.3 * minor_of(row))
+                           + tries.GRINDING * score.grinding(score.decode(row)) + tries.CONTRARY * 0.3 * minor_of(score.decode(row)))
     for segment, (asks, sampled) in zip(take.segments, passes, strict=True):
         frames, best = sampled[0].shape[1], segment["candidate"]
         assert np.array_equal(codes[:, at:at + frames], sampled[best]) and len({ask.seed for ask in asks}) == 6
@@ -92,7 +92,7 @@ def test_thirds_in_the_mode_that_contradicts_the_valence_count_against_a_try(ton
         notes = [score.Note(score.LANE["lead"], 8 * i, 8, 60 + tonic + step) for i, step in enumerate(steps)]
         bars = score.encode(score.Score([score.Bar(bars_left=2), score.Bar()], tonic, notes))
         emotion = np.concatenate([np.full((16, 2), -valence), np.full((16, 2), valence)])  # what was before counts no more
-        return tries.contrary(take_module.Ask("", emotion, bars[:, :16], None, 0), bars[:, 16:])
+        return tries.contrary(take_module.Ask("", emotion, bars[:, :16], None, 0), score.decode(bars[:, 16:]))
 
     assert contrary(0.6, 4, 4, 3, 3) == pytest.approx(0.6) and contrary(-0.6, 3, 3, 4, 4) == pytest.approx(0.6)
     assert contrary(0.6, 3, 3, 4, 7) == contrary(-0.6, 4, 4, 3, 0) == contrary(0.0, 4, 4, 3, 3) == 0

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lara_core.codec.score import sounding_thirds
+from lara_core.codec.score import decode, sounding_thirds
 from lara_core.score import pearson
 from lara_core.score_predictor import ScorePredictor, in_reach, reach, windows
 from lara_core.workers import results_of
@@ -180,7 +180,7 @@ def starts_in_minor_where_dark(corpus: dict) -> np.ndarray:
     kept = np.ones(len(starts), bool)
     for piece, own in groupby(dark, pieces.__getitem__):
         own, first = list(own), offsets[piece]
-        thirds = np.cumsum(np.pad(sounding_thirds(corpus["codes"][:, first:offsets[piece + 1]]), ((1, 0), (0, 0))), 0)
+        thirds = np.cumsum(np.pad(sounding_thirds(decode(corpus["codes"][:, first:offsets[piece + 1]])), ((1, 0), (0, 0))), 0)
         minor, major = (thirds[ends[own] - first] - thirds[starts[own] - first]).T
         kept[own] = minor >= MINOR * (minor + major)
     return starts[kept]

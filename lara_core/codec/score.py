@@ -297,9 +297,9 @@ def grinding(piece: Score) -> float:
     return float((sounds[1:] & sounds[:-1]).any(0).sum() / max(sounds.any(0).sum(), 1))
 
 
-def sounding_thirds(codes: np.ndarray) -> np.ndarray:
-    """How many minor and major thirds above the tonic sound in every frame [F,2] of codes [K,F]."""
-    piece, sounds = decode(codes), np.zeros((codes.shape[1], 2), int)
+def sounding_thirds(piece: Score) -> np.ndarray:
+    """How many minor and major thirds above the tonic sound in every frame [F,2]."""
+    sounds = np.zeros((piece.frames, 2), int)
     for note in piece.notes:
         third = (note.pitch - piece.tonic) % 12 - 3
         if third in (0, 1):

@@ -106,6 +106,16 @@ def test_nobody_takes_a_role_over_who_has_not_played_before():
     assert np.array_equal(np.concatenate([codes[:, :16], later], axis=1), mended), "what was before is known, and stays"
 
 
+def test_a_section_that_plays_is_all_at_hand():
+    def lead(*programs: int, bass: int = -1, pad: int = -1) -> list[int]:
+        codes = s.encode(s.Score([s.Bar(programs=(program, -1, bass, -1, pad, -1)) for program in programs])).astype(np.int64)
+        return [bar.programs[0] for bar in s.decode(s.without_strangers(codes[:, :0], codes)).bars]
+
+    assert lead(40, 48, 44, 60, pad=49) == lead(40, 48, 44, 60, bass=43) == [40, 48, 44, 44], "an orchestra's strings, and tremolo; a horn is a stranger"
+    assert lead(68, 48, bass=43) == [68, 48] and lead(68, 48, bass=32) == [68, 68], "where strings have the bass there are more of them"
+    assert lead(42, 44, 30) == [42, 42, 42] and lead(0, 42, pad=42) == [0, 42], "one cello is no section, but may have the melody"
+
+
 def test_tempo_goes_no_farther_than_arousal_and_a_little():
     tempo = s.LANE["performance"]
     codes = s.encode(s.Score([s.Bar(tempo_bpm=bpm) for bpm in (60, 120, 120, 120, 120, 120, 60, 62)])).astype(np.int64)

@@ -20,7 +20,7 @@ from training.corpus import Played, build, captions, composed, draw_curve, ear_o
 from training.musicality import melody, scale_consistency
 from training.muon import Muon, orthogonalised
 from training.studies import TO_MINOR, Way, varied
-from training.styles import INSTRUMENT_WORDS, STYLES
+from training.styles import INSTRUMENT_WORDS, LOWEST, STYLES
 from training.windows import MOVING_FRAMES, Corpus
 
 
@@ -148,11 +148,26 @@ def test_a_judge_chooses_among_the_ways_to_go_on():
 def test_melody_and_chords_change_hands_where_the_emotion_moves():
     style = style_named("acoustic guitar")
     handed = [composer for seed in range(40) if (composer := Composer(style, np.random.default_rng(seed))).hands_over]
-    assert 10 < len(handed) < 30
+    assert 20 < len(handed) < 36
     sung = [composer.compose(np.repeat((0.8, -0.8), 8), np.zeros(16)).bars for composer in handed if 73 in composer.programs[:2]]
     assert sung and all(bars[0].programs[0] == 73 != bars[8].programs[0] for bars in sung), "a flute has the melody where it is glad, and gives it away"
     assert not Composer(style, np.random.default_rng(0), programs=(73, 24, 32, 25, 48, 0)).hands_over, "who is asked for by name stays"
     assert all(program in FORCE for style in STYLES for program in style.comp)
+
+
+def test_what_is_dark_plays_low_and_its_strings_tremble_where_it_is_tense():
+    orchestra, pitches = style_named("orchestra"), {}
+    composers = [composer for seed in range(12) if (composer := Composer(orchestra, np.random.default_rng(seed))).hands_over]
+    for valence, arousal in ((0.6, 0.6), (-0.7, 0.6), (-0.7, -0.5)):
+        pieces = [composer.compose(np.full(8, valence), np.full(8, arousal)) for composer in composers]
+        pitches[valence, arousal] = np.mean([note.pitch for piece in pieces for note in piece.notes])
+        bowed = [{bar.programs[4] for bar in piece.bars if bar.programs[4] >= 0} for piece in pieces]
+        wanted = {44} if arousal > 0 > valence else {49} if valence < 0 else {48, 49, 61}
+        assert set.union(*bowed) <= wanted, (valence, arousal, bowed)
+    assert pitches[-0.7, 0.6] < pitches[0.6, 0.6] - 12 and pitches[-0.7, -0.5] < pitches[0.6, 0.6] - 8
+    flutes = [composer for seed in range(40) if (composer := Composer(style_named("waltz"), np.random.default_rng(seed))).programs[0] == 73 and not composer.hands_over]
+    sung = [note.pitch for composer in flutes for note in composer.compose(np.full(8, -0.9), np.zeros(8)).notes if note.lane == s.LANE["lead"]]
+    assert sung and np.median(sung) >= LOWEST[73], "a flute does not go where it has no notes"
 
 
 def test_a_corpus_is_composed_by_ear(monkeypatch):

@@ -14,7 +14,7 @@ import numpy as np
 from lara_core.codec.score import LANE, METRES, OCTAVES_PER_AROUSAL, Bar, Chord, Note, Score, QUALITIES
 
 from . import patterns
-from .styles import Style
+from .styles import LOWEST, Style
 
 # degree -> semitones above the tonic; case and suffix of the numeral give the quality
 NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
@@ -87,8 +87,10 @@ OFF_MOTIF, FOREIGN, FOREIGN_LEAP, CHANCE = 0.2, 1.0, 1.5, 0.3
 ARCS = ((0, 2, 4, 0), (0, 2, -1, -3), (0, -2, 2, 0), (2, 4, 1, -2), (0, 0, 3, 0))  # of a phrase's melody: semitones about its centre, bar by bar
 ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
 RELATIVE = 0.5  # of pieces that come home: where the mode turns, the scale stays (C major, A minor) in place of the tonic (C major, C minor)
-HANDS_OVER = 0.5  # of pieces: melody and chords go to other players where the emotion moves
+HANDS_OVER = 0.7  # of pieces: melody and chords go to other players where the emotion moves
 # General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
+GLOOM = -0.25  # of valence, below which the dark players of a style take over
+DEPTH, LOWEST_CENTRE = 20, (42, 40)  # semitones by which a melody is lower where it is dark, chords half as many; and no lower than about these
 SINGING = {21, 40, 52, 53, 56, 60, 66, 68, 71, 72, 73, 80, 81, 110}
 FORCE = (46, 99, 88, 10, 8, 4, 24, 25, 26, 15, 0, 48, 49, 45, 52, 19, 40, 41, 21, 27, 90, 80, 81, 61, 62, 29, 30)
 
@@ -163,13 +165,17 @@ class Composer:
         valence, arousal = self.asked("register", valence, arousal)
         return 14 * valence - 4 * arousal
 
+    def depth(self, valence: float, arousal: float) -> float:
+        """Semitones by which a melody is lower still where it is dark, so that nothing bright is left above it."""
+        return DEPTH * max(-self.asked("register", valence, arousal)[0], 0) ** 0.7
+
     def tier(self, arousal: float) -> int:
         return int(np.clip(np.floor((arousal + self.tier_bias + 1) * 2), 0, 3))
 
     def flow(self, valence: float, arousal: float) -> float:
-        """How busy the figures are, as the arousal of a neutral piece: light music flows, dark music stands or strikes."""
+        """How busy the figures are, as the arousal of a neutral piece: light music flows, dark music stands, or is driven where it is tense."""
         valence, arousal = self.asked("flow", valence, arousal)
-        return 0.7 * arousal + 0.5 * valence
+        return 0.7 * arousal + 0.5 * valence + 0.4 * max(-valence, 0) * max(arousal, 0)
 
     def bite(self, valence: float, arousal: float) -> float:
         """How often dark music grinds: the share of melody notes that lean on the next from a semitone away, of chords with a foreign semitone."""
@@ -192,14 +198,18 @@ class Composer:
 
     def players(self, valence: float, arousal: float) -> tuple[int, ...]:
         """The programs. Where a piece hands over, the melody is with the voice that suits the valence, and the chords with the one that
-        suits the arousal."""
-        lead, second, bass, comp, *others = self.programs
+        suits the arousal; what is dark belongs to those of the style who play low."""
+        lead, second, bass, comp, pad, kit = self.programs
         if self.hands_over:
-            if (lead in SINGING) != (second in SINGING) and (lead in SINGING) != (self.asked("lead", valence, arousal)[0] > -0.05):
+            gloom, force = self.asked("lead", valence, arousal)
+            if self.style.dark and gloom < GLOOM:
+                lead, second, comp, pad = self.style.tense if force > 0 else self.style.dark
+                return (lead, second, bass, comp, pad, kit)
+            if (lead in SINGING) != (second in SINGING) and (lead in SINGING) != (gloom > -0.05):
                 lead, second = second, lead
             forces = sorted({*self.style.comp}, key=FORCE.index)
             comp = forces[int(np.clip((self.asked("comp", valence, arousal)[1] + 1) / 2 * len(forces), 0, len(forces) - 1))]
-        return (lead, second, bass, comp, *others)
+        return (lead, second, bass, comp, pad, kit)
 
     def layers(self, tier: int, drummed: bool) -> str:
         return self.style.layers[tier].replace("k", "") + ("k" if drummed else "")
@@ -370,7 +380,8 @@ class Composer:
             shift = self.register(v, a)
             final = left == 1
             if not final and not (b < self.intro) and "l" in layers and not (self.lead_rests and phrase_bar == 3 and b % 8 == 7 and tier < 3):
-                centre = style.lead_centre + shift + section.arc[phrase_bar]
+                lowest = max(LOWEST_CENTRE[0], LOWEST.get(players[0], 0) + 4)
+                centre = max(style.lead_centre + shift - self.depth(v, a), lowest) + section.arc[phrase_bar]
                 sung = next((note.pitch for note in reversed(score.notes) if note.lane == LANE["lead"]), None)
                 notes = self.melody(at, section.motif[phrase_bar], chord_at, section.scale, centre, self.bite(v, a), phrase_bar == 3, sung)
                 score.notes += notes
@@ -399,7 +410,8 @@ class Composer:
                   breathes: bool):
         """Comp, pad and bass of one bar; the last bar holds its chord, and one that breathes moves as calmer music does."""
         frames, beat = self.frames, self.beat
-        comp_centre = 62 + int(round(shift / 2)) if self.style.lead_centre < 80 else 70
+        lower = int(round((shift - self.depth(valence, arousal)) / 2))
+        comp_centre = max(62 + lower, LOWEST_CENTRE[1]) if self.style.lead_centre < 80 else 70
         busy = max(self.tier(self.flow(valence, arousal)) - breathes, 0)
         comp = patterns.comp("block" if final else self.comp_names[busy], frames, beat) if "c" in layers else []
         bass = patterns.bass("whole" if final else self.bass_names[max(self.tier(arousal) - breathes, 0)], frames, beat) if "b" in layers else []
@@ -417,7 +429,7 @@ class Composer:
             if comp and comp[0][0] + at < start and len(comp) == 1:  # a held chord is struck again when the harmony moves
                 score.notes += [Note(LANE["comp1"] + w, start, end - start, voices[w]) for w in range(min(3, len(voices)))]
             if "p" in layers:  # two voices say the chord: the third, and the seventh or fifth; the root where there is no bass. Beside chords one will do
-                intervals, middle = QUALITIES[quality], 60 + int(round(shift / 2))
+                intervals, middle = QUALITIES[quality], max(60 + lower, LOWEST_CENTRE[1])
                 other = 1 if grinds else 0 if "b" not in layers else intervals[-1]
                 for lane, interval, centre in (("pad1", intervals[1], middle + 3), ("pad2", other, middle - 3))[:1 if comp else 2]:
                     score.notes.append(Note(LANE[lane], start, end - start, nearest([(root + interval) % 12], centre, 40, 84)))

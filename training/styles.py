@@ -26,13 +26,17 @@ class Style:
     tempo_centre_bpm: float = 96.0
     lead_centre: int = 74  # MIDI pitch about which the lead moves
     pedal: bool = False  # a sustain pedal is part of the sound
+    dark: tuple[int, ...] = ()  # who have lead, second, comp and pad where it is dark, and where it is dark and tense; nobody: all stay
+    tense: tuple[int, ...] = ()
 
     @property
     def programs(self) -> set[int]:
         """Of everyone who may play in it, drums aside."""
-        return {*self.lead, *self.second, *self.bass, *self.comp, *self.pad}
+        return {*self.lead, *self.second, *self.bass, *self.comp, *self.pad, *self.dark, *self.tense}
 
 
+LOWEST = {21: 50, 40: 55, 41: 48, 52: 46, 53: 48, 56: 54, 66: 46, 68: 58, 71: 50, 72: 62, 73: 60, 110: 55}  # MIDI pitch that a melody instrument reaches
+DARK_STRINGS, TREMOLO = (42, 41, 48, 49), (48, 48, 44, 44)  # who have lead, second, comp and pad where it is dark, and where it is tense too
 CALM_KEYS = (("sparse", "block"), ("arp8", "alberti"), ("arp8", "pulse"), ("arp8", "ostinato", "arp16"))
 JAZZ_PATTERNS = ((("block",), ("charleston", "halves"), ("charleston",), ("charleston", "offbeat")), (("whole", "half"), ("half",), ("walking",), ("walking",)))
 
@@ -43,11 +47,11 @@ STYLES = (
     Style("strings", ("string quartet", "string ensemble", "chamber strings", "violin and cello", "strings", "cello and violas"),
           (40, 40, 42), (41, 40), (42, 43), (48, 45, 41), (48, 49), -1,
           (("block",), ("halves", "sparse"), ("pulse", "arp8"), ("ostinato", "tremolo")), (("whole",), ("whole", "half"), ("half",), ("pulse8",)),
-          "none", ("lp", "lpb", "lpbs", "lpbsc"), ("4/4", "4/4", "3/4")),
+          "none", ("lp", "lpb", "lpbs", "lpbsc"), ("4/4", "4/4", "3/4"), dark=DARK_STRINGS, tense=TREMOLO),
     Style("orchestra", ("orchestra", "cinematic orchestra", "film score", "symphonic music", "epic orchestra with percussion", "trailer music"),
           (40, 68, 60, 73, 56), (60, 71, 41), (43, 42), (48, 45, 46, 61), (48, 49, 61), 48,
           (("block", "sparse"), ("arp8", "halves"), ("pulse", "arp8"), ("ostinato", "tremolo")), (("whole", "pedal"), ("whole",), ("half",), ("pulse8",)),
-          "orchestral", ("lp", "lpb", "lpbsc", "lpbsck"), ("4/4", "4/4", "3/4", "6/8")),
+          "orchestral", ("lp", "lpb", "lpbsc", "lpbsck"), ("4/4", "4/4", "3/4", "6/8"), dark=DARK_STRINGS, tense=TREMOLO),
     Style("ambient", ("ambient", "ambient pads", "drone and texture", "atmospheric synth", "space ambient", "dreamy soundscape"),
           (88, 98, 11, 4), (91, 94), (38, 39, 89), (88, 99, 4), (89, 91, 95), -1,
           (("sparse",), ("sparse", "arp8"), ("arp8",), ("arp16",)), (("pedal", "whole"), ("whole",), ("whole",), ("half",)),
@@ -76,11 +80,11 @@ STYLES = (
     Style("rock band", ("rock band", "electric guitar rock", "indie band", "power rock", "drums, bass and guitars", "metal riff"),
           (29, 27, 30, 80), (27, 29), (33, 34), (27, 29, 30), (18, 16), 16,
           (("block", "arp8"), ("arp8", "halves"), ("pulse", "strum"), ("power8",)), (("whole",), ("half", "pulse8"), ("pulse8",), ("pulse8",)),
-          "rock", ("lc", "lcb", "lcbk", "lcbkp"), tempo_centre_bpm=104, lead_centre=69),
+          "rock", ("lc", "lcb", "lcbk", "lcbkp"), tempo_centre_bpm=104, lead_centre=69, dark=(27, 27, 27, 16), tense=(30, 30, 30, 18)),
     Style("electronic", ("electronic dance", "house beat", "techno", "synthwave", "EDM drop", "club music with synths"),
           (81, 80, 87, 62), (80, 90), (38, 39, 87), (81, 90, 62), (89, 90, 95), 25,
           (("block",), ("arp8", "offbeat"), ("offbeat", "arp16"), ("arp16", "offbeat")), (("whole",), ("half", "pulse8"), ("offbeat8", "pulse8"), ("offbeat8", "pulse8")),
-          "electronic", ("lp", "lpc", "lpcbk", "lpcbks"), tempo_centre_bpm=106),
+          "electronic", ("lp", "lpc", "lpcbk", "lpcbks"), tempo_centre_bpm=106, dark=(87, 90, 90, 89), tense=(87, 90, 62, 90)),
     Style("chiptune", ("chiptune", "8-bit video game", "retro game music", "8-bit boss fight", "nintendo style", "arcade"),
           (80, 80, 81), (80, 81), (38, 80, 87), (80, 81), (80, 90), 24,
           (("sparse", "arp8"), ("arp8",), ("arp16",), ("arp16",)), (("whole",), ("half",), ("pulse8", "octave"), ("octave", "pulse8")),
@@ -102,7 +106,7 @@ STYLES = (
 INSTRUMENT_WORDS = {0: "piano", 4: "electric piano", 8: "celesta", 9: "glockenspiel", 10: "music box", 11: "vibraphone",
                     15: "dulcimer", 16: "organ", 18: "rock organ", 19: "church organ", 21: "accordion", 24: "nylon guitar", 25: "steel guitar", 26: "jazz guitar",
                     27: "electric guitar", 29: "overdriven guitar", 30: "distorted guitar", 32: "double bass", 33: "electric bass", 34: "picked bass",
-                    38: "synth bass", 39: "synth bass", 40: "violin", 41: "viola", 42: "cello", 43: "contrabass", 45: "pizzicato strings", 46: "harp",
+                    38: "synth bass", 39: "synth bass", 40: "violin", 41: "viola", 42: "cello", 43: "contrabass", 44: "tremolo strings", 45: "pizzicato strings", 46: "harp",
                     48: "strings", 49: "slow strings", 52: "choir", 53: "voices", 56: "trumpet", 60: "french horn", 61: "brass", 62: "synth brass", 66: "tenor saxophone",
                     68: "oboe", 71: "clarinet", 72: "whistle", 73: "flute", 80: "square lead", 81: "saw lead", 87: "bass lead",
                     88: "warm pad", 89: "soft pad", 90: "synth pad", 91: "choir pad", 94: "halo pad", 95: "sweep pad", 98: "crystal synth", 99: "atmosphere", 110: "fiddle"}

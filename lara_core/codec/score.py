@@ -30,6 +30,7 @@ K, V = len(LANES), 128
 HOLD, REST, FIRST_PITCH = 0, 1, 2
 OCTAVES_PER_AROUSAL, LEAP_OCTAVES = 0.75, 0.2  # of tempo: what the composer of the training data writes, and how far beyond it a bar may go
 HAMMERS, STRIKES = 3, 0.8  # so many voices that strike so much of a bar hammer
+SECTIONS = ({40, 41, 42, 43, 44, 48, 49}, {27, 29, 30}, {80, 81, 87})  # programs of one kind: who bow, electric guitars, synthesizers that sing
 STUCK_NOTES, STUCK_PITCHES = 6, 2  # so many notes of a melody, or more, and in two bars so many pitches, or fewer
 
 ROLES = ("lead", "second", "bass", "comp", "pad", "kit")
@@ -251,17 +252,21 @@ def without_mute_notes(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 def without_strangers(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """codes [K,F] after context [K,Fc] -> codes in which nobody takes a role over who has not played before: a role that comes in may be
-    anyone's, and players may change places. Led far by an emotion, a model would bring in whomever, whatever the text says."""
+    anyone's, and players may change places. Led far by an emotion, a model would bring in whomever, whatever the text says. Where two or more
+    of one of SECTIONS have played, or the bass is of it, all of it is at hand: the strings of an orchestra may play tremolo together where it
+    grows dark."""
     codes, before = np.concatenate([context, codes], axis=1), context.shape[1]
     last, known = np.full(len(ROLES), NO_PROGRAM), set()
+    has_bass = lambda section: last[ROLES.index("bass")] - FIRST_PROGRAM in section
+    at_hand = lambda: known.union(*(section for section in SECTIONS if len(section & known) > 1 or has_bass(section)))
     for start in bar_starts(codes):
         stated = codes[LANE["orchestra"], start:start + len(ROLES)]
         if start >= before:
-            strange = (stated >= FIRST_PROGRAM) & (last >= FIRST_PROGRAM) & ~np.isin(stated, list(known))
+            strange = (stated >= FIRST_PROGRAM) & (last >= FIRST_PROGRAM) & ~np.isin(stated - FIRST_PROGRAM, list(at_hand()))
             strange[-1] = stated[-1] >= FIRST_PROGRAM and last[-1] >= FIRST_PROGRAM  # kits have numbers of their own
             stated[strange] = last[strange]
         last = np.where(stated >= FIRST_PROGRAM, stated, last)
-        known.update(stated[:-1][stated[:-1] >= FIRST_PROGRAM].tolist())
+        known.update((stated[:-1][stated[:-1] >= FIRST_PROGRAM] - FIRST_PROGRAM).tolist())
     return codes[:, before:]
 
 

@@ -211,7 +211,7 @@ def test_the_shipped_model_knows_how_its_scores_are_heard():
 
 def test_learning_leaves_pieces_out_and_takes_several_corpora(capsys):
     from training.corpus import build
-    from training.score_predictor import learn
+    from training.score_predictor import known, learn
 
     corpora = []
     for seed in (1, 2):
@@ -228,3 +228,8 @@ def test_learning_leaves_pieces_out_and_takes_several_corpora(capsys):
     said = capsys.readouterr().out
     rows = int(re.match(r"56 pieces, (\d+) stretches", said)[1])
     assert r.min() > 0.7 and 500 < rows <= 1000, said
+    kept = known(made, corpora[1])
+    np.testing.assert_allclose(kept[1], made(kept[0]))
+    other = corpora[0] | {"heard": np.random.default_rng(0).normal(size=corpora[0]["heard"].shape).astype(np.float32)}
+    again = learn([other], 200, kept)[0](kept[0])
+    assert min(np.corrcoef(again[:, d], kept[1][:, d])[0, 1] for d in (0, 1)) > 0.5, "it knows what the earlier one knew, for it has heard nothing but chance"

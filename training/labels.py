@@ -91,12 +91,17 @@ def heard_rows(corpus: dict, step: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return tuple(np.concatenate(rows) for rows in (inputs, drawn, targets, pieces))
 
 
-def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """What is predicted [M,2] of cues [M,C] by what has learnt from other pieces."""
+def with_kept(inputs: np.ndarray, targets: np.ndarray, kept: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Cues [M,C] and targets [M,2], and after them those that are kept."""
+    return (inputs, targets) if kept is None else tuple(np.concatenate(rows) for rows in zip((inputs, targets), kept))
+
+
+def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray, kept: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """What is predicted [M,2] of cues [M,C] by what has learnt from other pieces, and from rows that are kept."""
     guessed = np.empty_like(targets)
     for f in range(FOLDS):
         held = pieces % FOLDS == f
-        guessed[held] = ScorePredictor.learnt(inputs[~held], targets[~held])(inputs[held])
+        guessed[held] = ScorePredictor.learnt(*with_kept(inputs[~held], targets[~held], kept))(inputs[held])
     return guessed
 
 

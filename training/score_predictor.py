@@ -1,10 +1,12 @@
 """What a model's scores are heard like, from their notes: learnt from a corpus that was rendered and heard, and put beside the model.
 
     python -m training.score_predictor runs/rehearsed.npz runs/studies.npz -o models/embedded
+    python -m training.score_predictor runs/heard.npz --keep models/embedded runs/corpus.npz -o runs/ear    # what an earlier one knows, and more
 
 The model then chooses among its tries by it (lara_core/tries.py). The first corpus is what the model itself has played (training.rehearsal):
 what it reaches is learnt from that alone, how notes are heard from all, best from training.studies too. r with what was heard is printed, over
-pieces that were left out of the learning.
+pieces that were left out of the learning. With --keep nothing is forgotten that an earlier one has learnt from what is no longer there: what it says
+of a part of a corpus that nobody has heard is learnt as well.
 """
 
 import argparse
@@ -13,14 +15,27 @@ from pathlib import Path
 
 import numpy as np
 
-from lara_core.score_predictor import ScorePredictor
+from lara_core.score_predictor import ScorePredictor, windows
 
-from .labels import MOST_ROWS, correlations, heard_rows, left_out, skipped_rows
+from .labels import MOST_ROWS, correlations, heard_rows, left_out, predictor_given, skipped_rows, with_kept
 
 
-def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePredictor, np.ndarray]:
+KEPT_PIECES, KEPT_STEP = 1500, 6  # of a corpus that an earlier predictor reads, and every how manieth row of them
+
+
+def known(earlier: ScorePredictor, corpus: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Cues [M,2C] of a part of a corpus, and what an earlier predictor says of them [M,2]."""
+    offsets, rows = corpus["offsets"], []
+    for i in np.random.default_rng(0).permutation(len(offsets) - 1)[:KEPT_PIECES].tolist():
+        span = slice(offsets[i], offsets[i + 1])
+        rows.append(windows(corpus["codes"][:, span], corpus["emotion"][span].astype(np.float32))[0][::KEPT_STEP])
+    rows = np.concatenate(rows)
+    return rows, earlier(rows)
+
+
+def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS, kept: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[ScorePredictor, np.ndarray]:
     """Of corpus files that were heard, the model's own first -> the predictor, and its r [2] (valence, arousal) over pieces that it has not
-    learnt from."""
+    learnt from. kept: rows as `known` gives them, which are learnt too."""
     inputs, targets, pieces, step = [], [], [], skipped_rows(corpora, most_rows)
     for corpus in corpora:
         seen, _, heard, own = heard_rows(corpus, step)
@@ -29,9 +44,9 @@ def learn(corpora: Sequence[dict], most_rows: int = MOST_ROWS) -> tuple[ScorePre
         targets.append(heard)
     of_model = slice(len(inputs[0]))
     inputs, targets, pieces = (np.concatenate(rows) for rows in (inputs, targets, pieces))
-    r = np.array(correlations(left_out(inputs, targets, pieces), targets))
+    r = np.array(correlations(left_out(inputs, targets, pieces, kept), targets))
     print(f"{len(np.unique(pieces))} pieces, {len(inputs)} stretches; r with heard, pieces left out of the learning: valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    predictor = ScorePredictor.learnt(inputs, targets)
+    predictor = ScorePredictor.learnt(*with_kept(inputs, targets, kept))
     predictor.reaches(targets[of_model])
     print("requests of -1 and 1 stand for {} and {}".format(*(end.numpy().round(2) for end in (predictor.low, predictor.high))))
     return predictor, r
@@ -41,12 +56,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("corpora", type=Path, nargs="+", help="files that training.features has heard")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model's folder")
+    parser.add_argument("--keep", type=Path, nargs=2, metavar=("MODEL", "CORPUS"), help="what that model's predictor says of a corpus is learnt too")
     args = parser.parse_args()
     corpora = [dict(np.load(path)) for path in args.corpora]
     if not all("heard" in corpus for corpus in corpora):
         parser.error("the predictor has not heard all of these; run training.features on them first")
+    kept = known(predictor_given(parser, args.keep[0]), dict(np.load(args.keep[1]))) if args.keep else None
     args.output.mkdir(parents=True, exist_ok=True)
-    learn(corpora)[0].save(args.output)
+    learn(corpora, kept=kept)[0].save(args.output)
 
 
 if __name__ == "__main__":

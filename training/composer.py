@@ -200,11 +200,10 @@ class Composer:
         """The programs. Where a piece hands over, the melody is with the voice that suits the valence, and the chords with the one that
         suits the arousal; what is dark belongs to those of the style who play low."""
         lead, second, bass, comp, pad, kit = self.programs
-        if self.hands_over:
-            gloom, force = self.asked("lead", valence, arousal)
-            if self.style.dark and gloom < GLOOM:
-                lead, second, comp, pad = self.style.tense if force > 0 else self.style.dark
-                return (lead, second, bass, comp, pad, kit)
+        gloom, force = self.asked("lead", valence, arousal)
+        if self.hands_over and self.style.dark and gloom < GLOOM:
+            lead, second, comp, pad = self.style.tense if force > 0 else self.style.dark
+        elif self.hands_over:
             if (lead in SINGING) != (second in SINGING) and (lead in SINGING) != (gloom > -0.05):
                 lead, second = second, lead
             forces = sorted({*self.style.comp}, key=FORCE.index)

@@ -91,6 +91,17 @@ def heard_rows(corpus: dict, step: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return tuple(np.concatenate(rows) for rows in (inputs, drawn, targets, pieces))
 
 
+def some_rows(corpus: dict, pieces: Sequence[int], step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every step-th stretch of some pieces: cues [M,C], the drawn emotion [M,2], and the how manieth piece [M] each is of."""
+    inputs, drawn, own = [], [], []
+    for number, i in enumerate(pieces):
+        span = slice(*corpus["offsets"][i:i + 2])
+        seen, curve = windows(corpus["codes"][:, span], corpus["emotion"][span].astype(np.float32))
+        for rows, values in ((inputs, seen), (drawn, curve), (own, np.full(len(seen), number))):
+            rows.append(values[::step])
+    return tuple(np.concatenate(rows) for rows in (inputs, drawn, own))
+
+
 def with_kept(inputs: np.ndarray, targets: np.ndarray, kept: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
     """Cues [M,C] and targets [M,2], and after them those that are kept."""
     return (inputs, targets) if kept is None else tuple(np.concatenate(rows) for rows in zip((inputs, targets), kept))
@@ -118,14 +129,9 @@ def learn(corpus: dict, kinds: np.ndarray) -> tuple[ScorePredictor, np.ndarray]:
 
 def meaning_of_notes(corpus: dict) -> ScorePredictor:
     """Notes -> the curve that a composer would have written them for, from pieces that no model has played; prints r over pieces left out."""
-    pieces, offsets, inputs, drawn, own = np.flatnonzero(~corpus["rehearsed"]), corpus["offsets"], [], [], []
-    rows_of_all = int(np.diff(offsets)[pieces].sum()) // HEARD_EVERY_FRAMES
-    for number, i in enumerate(pieces[::max(1, rows_of_all // (FEW_ROWS * MEANT_ROWS))]):
-        span = slice(offsets[i], offsets[i + 1])
-        seen, curve = windows(corpus["codes"][:, span], corpus["emotion"][span].astype(np.float32))
-        for rows, values in ((inputs, seen), (drawn, curve), (own, np.full(len(seen), number))):
-            rows.append(values[::FEW_ROWS])
-    inputs, drawn, own = (np.concatenate(rows) for rows in (inputs, drawn, own))
+    pieces = np.flatnonzero(~corpus["rehearsed"])
+    rows_of_all = int(np.diff(corpus["offsets"])[pieces].sum()) // HEARD_EVERY_FRAMES
+    inputs, drawn, own = some_rows(corpus, pieces[::max(1, rows_of_all // (FEW_ROWS * MEANT_ROWS))], FEW_ROWS)
     r = correlations(left_out(inputs, drawn, own), drawn)
     print(f"r of what notes mean with the drawn curve, {len(np.unique(own))} pieces: valence {r[0]:.2f}, arousal {r[1]:.2f}")
     return ScorePredictor.learnt(inputs, drawn)

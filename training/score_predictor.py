@@ -15,21 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lara_core.score_predictor import ScorePredictor, windows
+from lara_core.score_predictor import ScorePredictor
 
-from .labels import MOST_ROWS, correlations, heard_rows, left_out, predictor_given, skipped_rows, with_kept
-
+from .labels import MOST_ROWS, correlations, heard_rows, left_out, predictor_given, skipped_rows, some_rows, with_kept
 
 KEPT_PIECES, KEPT_STEP = 1500, 6  # of a corpus that an earlier predictor reads, and every how manieth row of them
 
 
 def known(earlier: ScorePredictor, corpus: dict) -> tuple[np.ndarray, np.ndarray]:
     """Cues [M,2C] of a part of a corpus, and what an earlier predictor says of them [M,2]."""
-    offsets, rows = corpus["offsets"], []
-    for i in np.random.default_rng(0).permutation(len(offsets) - 1)[:KEPT_PIECES].tolist():
-        span = slice(offsets[i], offsets[i + 1])
-        rows.append(windows(corpus["codes"][:, span], corpus["emotion"][span].astype(np.float32))[0][::KEPT_STEP])
-    rows = np.concatenate(rows)
+    pieces = np.random.default_rng(0).permutation(len(corpus["offsets"]) - 1)[:KEPT_PIECES]
+    rows, *_ = some_rows(corpus, pieces, KEPT_STEP)
     return rows, earlier(rows)
 
 

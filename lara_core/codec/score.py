@@ -256,17 +256,20 @@ def without_strangers(context: np.ndarray, codes: np.ndarray) -> np.ndarray:
     of one of SECTIONS have played, or the bass is of it, all of it is at hand: the strings of an orchestra may play tremolo together where it
     grows dark."""
     codes, before = np.concatenate([context, codes], axis=1), context.shape[1]
-    last, known = np.full(len(ROLES), NO_PROGRAM), set()
-    has_bass = lambda section: last[ROLES.index("bass")] - FIRST_PROGRAM in section
+    last, known = np.full(len(ROLES), -1), set()  # programs; -1: nobody so far
+    has_bass = lambda section: last[ROLES.index("bass")] in section
     at_hand = lambda: known.union(*(section for section in SECTIONS if len(section & known) > 1 or has_bass(section)))
     for start in bar_starts(codes):
         stated = codes[LANE["orchestra"], start:start + len(ROLES)]
+        programs = stated - FIRST_PROGRAM
         if start >= before:
-            strange = (stated >= FIRST_PROGRAM) & (last >= FIRST_PROGRAM) & ~np.isin(stated - FIRST_PROGRAM, list(at_hand()))
-            strange[-1] = stated[-1] >= FIRST_PROGRAM and last[-1] >= FIRST_PROGRAM  # kits have numbers of their own
-            stated[strange] = last[strange]
-        last = np.where(stated >= FIRST_PROGRAM, stated, last)
-        known.update((stated[:-1][stated[:-1] >= FIRST_PROGRAM] - FIRST_PROGRAM).tolist())
+            taken_over = (programs >= 0) & (last >= 0)
+            strange = taken_over & ~np.isin(programs, list(at_hand()))
+            strange[-1] = taken_over[-1]  # kits have numbers of their own
+            programs[strange] = last[strange]
+            stated[strange] = programs[strange] + FIRST_PROGRAM
+        last = np.where(programs >= 0, programs, last)
+        known.update(programs[:-1][programs[:-1] >= 0].tolist())
     return codes[:, before:]
 
 

@@ -20,7 +20,7 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from lara_core.codec.synth import SoundFont, find_soundfont
+from lara_core.codec.soundfont import SoundFont, find_soundfont
 from lara_core.predictor import DIMENSIONS, EmotionPredictor
 from lara_core.score import bootstrap, pearson
 

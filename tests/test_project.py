@@ -1,6 +1,7 @@
 """The project as a whole: loads as ComfyUI loads it, imports run one way, and what is installed is what is tested."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -121,6 +122,12 @@ def test_every_third_party_import_is_required():
     for path in CORE:
         absolute = {module.split(".")[0] for level, module, _ in imports(path) if level == 0}
         assert absolute <= required | set(sys.stdlib_module_names) | late, path
+
+
+def test_every_bench_and_trainer_finds_what_it_imports():
+    """What a README names as a command begins at all."""
+    for path in [*(ROOT / "bench").glob("*.py"), *(ROOT / "training").glob("*.py")]:
+        importlib.import_module(f"{path.parent.name}.{path.stem}")
 
 
 def test_what_pyproject_names_is_there():

@@ -74,10 +74,11 @@ def nearest(pitch_classes, target: float, low: int, high: int) -> int:
 
 
 STRETCH_BARS = 8  # a section of the form
+TURNS_BARS = 2  # harmony and players may turn so often
 SAME_SECTION = 0.35  # a section that comes again is written anew where the emotion has moved farther
 CUES = ("tempo", "dynamics", "register", "tier", "flow", "bite", "articulation", "harmony", "kit", "lead", "comp")
 FREEDOM = 0.15  # how far each cue strays from the curve for the length of a section: a standard deviation
-BREATHES = (0.0, 0.35, 0.1, 0.6)  # of the bars of a phrase, in which chords and bass move less
+BREATHES = (0.1, 0.45, 0.2, 0.65)  # of the bars of a phrase, in which chords and bass move less
 APPROACHES = 0.45  # of the bars of a phrase, whose second half leads to the next chord from a fifth above it
 SYNCOPATES, SYNCOPATED = 0.35, ("rock", "electronic", "jazz", "latin")  # of notes on a beat come an eighth early, with such grooves
 # What a melody avoids: moving by 0, 1, .. 12 semitones or farther, a semitone away from its motif, a foreign tone on a beat or held, and one that is
@@ -85,12 +86,14 @@ SYNCOPATES, SYNCOPATED = 0.35, ("rock", "electronic", "jazz", "latin")  # of not
 INTERVALS, FARTHER = (0.4, 0.0, 0.0, 0.6, 0.6, 1.0, 3.0, 1.2, 2.0, 2.0, 3.0, 4.0, 2.0), 5.0
 OFF_MOTIF, FOREIGN, FOREIGN_LEAP, CHANCE = 0.2, 1.0, 1.5, 0.3
 ARCS = ((0, 2, 4, 0), (0, 2, -1, -3), (0, -2, 2, 0), (2, 4, 1, -2), (0, 0, 3, 0))  # of a phrase's melody: semitones about its centre, bar by bar
-ANSWERS = 0.2  # of the notes of a motif that comes again are joined to the one before, and as many split
+ANSWERS = 0.3  # of the notes of a motif that comes again are joined to the one before, and as many split
 RELATIVE = 0.5  # of pieces that come home: where the mode turns, the scale stays (C major, A minor) in place of the tonic (C major, C minor)
 HANDS_OVER = 0.7  # of pieces: melody and chords go to other players where the emotion moves
 # General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
 GLOOM = -0.25  # of valence, below which the dark players of a style take over
 DEPTH, LOWEST_CENTRE = 20, (42, 40)  # semitones by which a melody is lower where it is dark, chords half as many; and no lower than about these
+LIFT = 3  # semitones by which chords may lie higher or lower from phrase to phrase
+MUDDY = 52  # MIDI pitch: chords about lower ones have two voices
 SINGING = {21, 40, 52, 53, 56, 60, 66, 68, 71, 72, 73, 80, 81, 110}
 FORCE = (46, 99, 88, 10, 8, 4, 24, 25, 26, 15, 0, 48, 49, 45, 52, 19, 40, 41, 21, 27, 90, 80, 81, 61, 62, 29, 30)
 
@@ -133,15 +136,16 @@ class Composer:
         self.frames, self.beat = METRES[self.metre]
         pick = lambda options: int(rng.choice(options))
         self.programs = programs or (pick(style.lead), pick(style.second), pick(style.bass), pick(style.comp), pick(style.pad), style.kit)
-        self.comp_names = [str(rng.choice(options)) for options in style.comp_patterns]
-        self.bass_names = [str(rng.choice(options)) for options in style.bass_patterns]
         self.tempo_bias, self.dynamics_bias, self.tier_bias, self.feel_bias, self.kit_bias = rng.normal(0, (0.05, 0.25, 0.12, 0.15, 0.25))
         self.hands_over = programs is None and rng.random() < HANDS_OVER
         self.relative = rng.random() < RELATIVE
         self.strays = np.zeros((len(CUES), 2))
 
     def stray(self) -> None:
-        """From here on every cue but the tempo is a little off the curve in its own way, so that no two tries are alike."""
+        """From here on every cue but the tempo is a little off the curve in its own way, and accompaniment and bass have figures of their own, so
+        that no two tries are alike."""
+        self.comp_names = [str(self.rng.choice(options)) for options in self.style.comp_patterns]
+        self.bass_names = [str(self.rng.choice(options)) for options in self.style.bass_patterns]
         self.strays = self.rng.normal(0, FREEDOM, (len(CUES), 2))
         self.strays[CUES.index("tempo")] = 0  # that would jump
 
@@ -248,7 +252,7 @@ class Composer:
         rng, frames, beat = self.rng, self.frames, self.beat
         per_beat = 0.95 * 2 ** (1.2 * flow) * (beat / 4) ** 0.5
         grid = 1 if flow > 0.55 and beat == 4 else 2
-        weights = np.array([3.0 if p == 0 else 2.0 if p % beat == 0 else 0.9 if p % 2 == 0 else 0.25 for p in range(0, frames, grid)])
+        weights = np.array([2.0 if p == 0 else 1.4 if p % beat == 0 else 1.0 if p % 2 == 0 else 0.25 for p in range(0, frames, grid)])
         n = int(np.clip(round(per_beat * frames / beat + rng.normal(0, 0.5)), 1, len(weights)))
         onsets = np.sort(rng.choice(np.arange(0, frames, grid), size=n, replace=False, p=weights / weights.sum()))
         if self.style.drums in SYNCOPATED:
@@ -321,15 +325,12 @@ class Composer:
         return line[::-1]
 
     def voicing(self, root: int, quality: str, centre: int) -> list[int]:
-        """Three voices in close position about the centre: third and seventh before the fifth."""
-        intervals = QUALITIES[quality]
-        classes = [(root + i) % 12 for i in ((intervals[1], intervals[3], intervals[0]) if len(intervals) > 3 else intervals)]
+        """Three voices in close position about the centre, two where it is low: third and seventh before the fifth."""
+        _, third, fifth, *seventh = QUALITIES[quality]
+        inner = (third, *seventh, 0) if seventh else (third, 0, fifth)
+        classes = [(root + i) % 12 for i in inner[:2 if centre < MUDDY else 3]]
         first = nearest(classes, centre - 4, centre - 12, centre + 6)
-        voices = [first]
-        for offset in range(1, 13):
-            if (first + offset) % 12 in classes and len(voices) < 3:
-                voices.append(first + offset)
-        return voices
+        return [first, *(pitch for pitch in range(first + 1, first + 13) if pitch % 12 in classes)][:len(classes)]
 
     def compose(self, valence: np.ndarray, arousal: np.ndarray, judge: Callable[[Score], float] | None = None, tries: int = 1) -> Score:
         """valence, arousal [n_bars] -> Score in C, closed by a cadence; `away` [n_bars] then says which bars of it stand in the relative
@@ -351,22 +352,27 @@ class Composer:
     def stretch(self, draft: "Draft", bars: range, valence: np.ndarray, arousal: np.ndarray) -> "Draft":
         """The draft, its next bars written."""
         rng, style, frames, beat, score = self.rng, self.style, self.frames, self.beat, draft.score
-        drums = [score.drums]
+        drums, begun = [score.drums], 0
         for b in bars:
             v, a = float(valence[b]), float(arousal[b])
             left, phrase_bar = len(valence) - b, b % 4
+            begun = begun if phrase_bar else 0
             name = self.form[(b // STRETCH_BARS) % len(self.form)]
             section = draft.sections.get(name)
-            if section is None or (phrase_bar == 0 and abs(section.valence - v) + abs(section.arousal - a) > SAME_SECTION):
+            if section is None or (b % TURNS_BARS == 0 and abs(section.valence - v) + abs(section.arousal - a) > SAME_SECTION):
+                begun = phrase_bar
                 returns = self.relative and draft.minor == (valence[-1] - 0.2 * arousal[-1] < MINOR_BELOW)
                 section = draft.sections[name] = self.section(v, a, draft.minor if returns else None)
                 draft.minor = section.minor if draft.minor is None else draft.minor
             if phrase_bar == 0:
+                lift = int(rng.integers(-LIFT, LIFT + 1))
+                motif = section.motif if b % STRETCH_BARS == 0 else [self.answer(bar) for bar in section.motif]
+            if b % TURNS_BARS == 0:
                 players = self.players(v, a)
                 ending = choose(rng, CADENCES, v).split()
             tier, at = self.tier(self.asked("tier", v, a)[1]), b * frames
             layers = self.layers(tier, self.drummed(v, a))
-            chords = section.chords[phrase_bar]
+            chords = section.chords[phrase_bar - begun]
             if left <= 2 and len(valence) > 2:
                 chords = [parse_chord(x) for x in ending[2 - left].split("-")]
             changes = [(at, *chords[0])] + ([(at + patterns.middle(frames, beat), *chords[1])] if len(chords) > 1 else [])
@@ -382,7 +388,7 @@ class Composer:
                 lowest = max(LOWEST_CENTRE[0], LOWEST.get(players[0], 0) + 4)
                 centre = max(style.lead_centre + shift - self.depth(v, a), lowest) + section.arc[phrase_bar]
                 sung = next((note.pitch for note in reversed(score.notes) if note.lane == LANE["lead"]), None)
-                notes = self.melody(at, section.motif[phrase_bar], chord_at, section.scale, centre, self.bite(v, a), phrase_bar == 3, sung)
+                notes = self.melody(at, motif[phrase_bar], chord_at, section.scale, centre, self.bite(v, a), phrase_bar == 3, sung)
                 score.notes += notes
                 if "s" in layers and phrase_bar in (1, 2, 3):
                     for note in notes:
@@ -390,7 +396,7 @@ class Composer:
                             tones, on_beat = chord_at(note.start - at), (note.start - at) % beat == 0
                             below = nearest(tones if on_beat else over_chord(section.scale, tones), note.pitch - 4, 24, note.pitch - 3)
                             score.notes.append(Note(LANE["second"], note.start, note.duration, below))
-            self.accompany(score, at, changes, layers, section.tonic, v, a, shift, final, rng.random() < BREATHES[phrase_bar])
+            self.accompany(score, at, changes, layers, section.tonic, v, a, shift, lift, final, rng.random() < BREATHES[phrase_bar])
             drums.append(patterns.drums(style.drums, tier, frames, beat, phrase_bar == 0, phrase_bar == 3 and b % 8 == 7)
                          if "k" in layers and not final else np.zeros(frames, np.uint8))
             if final and "k" in layers:
@@ -405,11 +411,11 @@ class Composer:
         score.drums = np.concatenate(drums)
         return draft
 
-    def accompany(self, score: Score, at: int, changes, layers: str, tonic: int, valence: float, arousal: float, shift: float, final: bool,
-                  breathes: bool):
+    def accompany(self, score: Score, at: int, changes, layers: str, tonic: int, valence: float, arousal: float, shift: float, lift: int,
+                  final: bool, breathes: bool):
         """Comp, pad and bass of one bar; the last bar holds its chord, and one that breathes moves as calmer music does."""
         frames, beat = self.frames, self.beat
-        lower = int(round((shift - self.depth(valence, arousal)) / 2))
+        lower = lift + int(round((shift - self.depth(valence, arousal)) / 2))
         comp_centre = max(62 + lower, LOWEST_CENTRE[1]) if self.style.lead_centre < 80 else 70
         busy = max(self.tier(self.flow(valence, arousal)) - breathes, 0)
         comp = patterns.comp("block" if final else self.comp_names[busy], frames, beat) if "c" in layers else []
@@ -423,10 +429,10 @@ class Composer:
                 voices[-1] = nearest([(root + 1) % 12], voices[-1], 36, 96)
             for position, duration, which in comp:
                 if start <= at + position < end:
-                    for w in which:
-                        score.notes.append(Note(LANE["comp1"] + w, at + position, min(duration, end - at - position), voices[min(w, len(voices) - 1)]))
+                    for w in {min(w, len(voices) - 1) for w in which}:
+                        score.notes.append(Note(LANE["comp1"] + w, at + position, min(duration, end - at - position), voices[w]))
             if comp and comp[0][0] + at < start and len(comp) == 1:  # a held chord is struck again when the harmony moves
-                score.notes += [Note(LANE["comp1"] + w, start, end - start, voices[w]) for w in range(min(3, len(voices)))]
+                score.notes += [Note(LANE["comp1"] + w, start, end - start, voice) for w, voice in enumerate(voices)]
             if "p" in layers:  # two voices say the chord: the third, and the seventh or fifth; the root where there is no bass. Beside chords one will do
                 intervals, middle = QUALITIES[quality], max(60 + lower, LOWEST_CENTRE[1])
                 other = 1 if grinds else 0 if "b" not in layers else intervals[-1]

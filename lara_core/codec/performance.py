@@ -18,6 +18,8 @@ DRUM_BALANCE = {"kick": 4, "snare": 2, "hat": -14, "ride": -12, "tom": 0, "crash
 SOUNDING = {"staccato": 0.5, "detached": 0.82, "legato": 1.0, "pedal": 1.0}  # share of the written duration
 PAN = {"lead": 64, "second": 44, "bass": 62, "comp": 82, "pad": 50, "kit": 64}
 DRUM_CHANNEL = 9
+SECTIONS, SPEAKS_SECONDS = (48, 49), 0.2  # string sections, which swell: a shorter note of theirs is over before it is heard,
+SOLOISTS = ((55, 40), (48, 41), (0, 42))  # so a violin, a viola or a cello joins in: lowest pitch and program
 
 
 def _unevenness(lane: int, frame: int, pitch: int) -> int:
@@ -70,8 +72,8 @@ class Performer:
         tempo = self.bars[-1].tempo_bpm if self.bars else 100.0
         return beats + np.maximum(np.asarray(seconds) - self.starts_seconds[-1], 0) * tempo / 60
 
-    def play(self, note: Note, at_least_seconds: float, channel_of: Callable[[int, int], int]) -> PlayedNote | None:
-        """A note of a pitch lane as it sounds; None where its role is silent.
+    def play(self, note: Note, at_least_seconds: float, channel_of: Callable[[int, int], int]) -> list[PlayedNote]:
+        """A note of a pitch lane as it sounds; nothing where its role is silent, twice where a soloist joins a section.
 
         It is never released before at_least_seconds: a note that was held at a joint stays so. channel_of(role, program)
         gives the MIDI channel.
@@ -79,16 +81,20 @@ class Performer:
         index = self.bar_at(note.start)
         bar, role = self.bars[index], ROLE_OF_LANE[note.lane]
         if bar.programs[role] < 0:
-            return None
+            return []
         start, end = self.seconds(note.start, played=True), self.seconds(note.start + note.duration, played=True)
         duration = end - start
         if ROLES[role] != "pad":
             duration *= SOUNDING[bar.articulation]
         if bar.articulation == "pedal" and ROLES[role] in ("lead", "comp", "bass"):  # the pedal is changed at the bar line
             duration = max(duration, min(self.starts_seconds[index + 1] - start, 2.5))
+        players = [bar.programs[role]]
+        known = max(end, at_least_seconds) < self.starts_seconds[index + 1] + 1e-6  # how long what crosses a bar line lasts may not be
+        if players[0] in SECTIONS and duration < SPEAKS_SECONDS and known:
+            players.append(next(soloist for lowest, soloist in SOLOISTS if note.pitch >= lowest))
         duration = max(duration, at_least_seconds - start, 0.04)
         velocity = note_velocity(bar, note.lane, note.start - self.starts_frames[index], note.start, note.pitch)
-        return PlayedNote(start, duration, channel_of(role, bar.programs[role]), note.pitch, velocity)
+        return [PlayedNote(start, duration, channel_of(role, program), note.pitch, velocity) for program in players]
 
     def play_drums(self, mask: int, frame: int) -> list[PlayedNote]:
         index = self.bar_at(frame)

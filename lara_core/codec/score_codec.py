@@ -247,19 +247,17 @@ class ScoreSession:
         return render
 
     def _played(self, notes: list[Note], at_least_seconds: float = 0.0) -> list[PlayedNote]:
-        played = (self.performer.play(note, at_least_seconds, self._channel_of) for note in notes)
-        return [note for note in played if note is not None]
+        return [played for note in notes for played in self.performer.play(note, at_least_seconds, self._channel_of)]
 
     def _channel_of(self, role: int, program: int) -> int:
-        """A MIDI channel for a role's instrument; with all fifteen taken the oldest is given away."""
+        """A MIDI channel for a role's instrument; with all fifteen taken that of who has rested longest is given away."""
         key = (role, program)
-        if key not in self._channels:
+        number = self._channels.pop(key, None)
+        if number is None:
             free = [c for c in range(16) if c != 9 and c not in self._channels.values()]
-            if not free:
-                oldest = next(iter(self._channels))
-                free = [self._channels.pop(oldest)]
-            self._channels[key] = free[0]
-        return self._channels[key]
+            number = free[0] if free else self._channels.pop(next(iter(self._channels)))
+        self._channels[key] = number  # last in the row
+        return number
 
     def _mixed(self, mix: np.ndarray, notes: list[PlayedNote], settings: dict[int, Channel], start_sample: int, cut: int | None,
                synthesizer: SynthProcess) -> np.ndarray:

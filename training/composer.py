@@ -330,7 +330,7 @@ class Composer:
         inner = (third, *seventh, 0) if seventh else (third, 0, fifth)
         classes = [(root + i) % 12 for i in inner[:2 if centre < MUDDY else 3]]
         first = nearest(classes, centre - 4, centre - 12, centre + 6)
-        return [first, *(pitch for pitch in range(first + 1, first + 13) if pitch % 12 in classes)][:len(classes)]
+        return [pitch for pitch in range(first, first + 12) if pitch % 12 in classes]
 
     def compose(self, valence: np.ndarray, arousal: np.ndarray, judge: Callable[[Score], float] | None = None, tries: int = 1) -> Score:
         """valence, arousal [n_bars] -> Score in C, closed by a cadence; `away` [n_bars] then says which bars of it stand in the relative
@@ -352,19 +352,19 @@ class Composer:
     def stretch(self, draft: "Draft", bars: range, valence: np.ndarray, arousal: np.ndarray) -> "Draft":
         """The draft, its next bars written."""
         rng, style, frames, beat, score = self.rng, self.style, self.frames, self.beat, draft.score
-        drums, begun = [score.drums], 0
+        drums = [score.drums]
         for b in bars:
             v, a = float(valence[b]), float(arousal[b])
             left, phrase_bar = len(valence) - b, b % 4
-            begun = begun if phrase_bar else 0
             name = self.form[(b // STRETCH_BARS) % len(self.form)]
             section = draft.sections.get(name)
             if section is None or (b % TURNS_BARS == 0 and abs(section.valence - v) + abs(section.arousal - a) > SAME_SECTION):
-                begun = phrase_bar
+                begun = phrase_bar  # of its chords the first is in this bar
                 returns = self.relative and draft.minor == (valence[-1] - 0.2 * arousal[-1] < MINOR_BELOW)
                 section = draft.sections[name] = self.section(v, a, draft.minor if returns else None)
                 draft.minor = section.minor if draft.minor is None else draft.minor
             if phrase_bar == 0:
+                begun = 0
                 lift = int(rng.integers(-LIFT, LIFT + 1))
                 motif = section.motif if b % STRETCH_BARS == 0 else [self.answer(bar) for bar in section.motif]
             if b % TURNS_BARS == 0:

@@ -18,7 +18,7 @@ DRUM_BALANCE = {"kick": 4, "snare": 2, "hat": -14, "ride": -12, "tom": 0, "crash
 SOUNDING = {"staccato": 0.5, "detached": 0.82, "legato": 1.0, "pedal": 1.0}  # share of the written duration
 PAN = {"lead": 64, "second": 44, "bass": 62, "comp": 82, "pad": 50, "kit": 64}
 DRUM_CHANNEL = 9
-SECTIONS, SPEAKS_SECONDS = (48, 49), 0.2  # string sections, which swell: a shorter note of theirs is over before it is heard,
+SWELLING, SPEAKS_SECONDS = (48, 49), 0.2  # string sections, which swell: a shorter note of theirs is over before it is heard,
 SOLOISTS = ((55, 40), (48, 41), (0, 42))  # so a violin, a viola or a cello joins in: lowest pitch and program
 
 
@@ -90,7 +90,7 @@ class Performer:
             duration = max(duration, min(self.starts_seconds[index + 1] - start, 2.5))
         players = [bar.programs[role]]
         known = max(end, at_least_seconds) < self.starts_seconds[index + 1] + 1e-6  # how long what crosses a bar line lasts may not be
-        if players[0] in SECTIONS and duration < SPEAKS_SECONDS and known:
+        if players[0] in SWELLING and duration < SPEAKS_SECONDS and known:
             players.append(next(soloist for lowest, soloist in SOLOISTS if note.pitch >= lowest))
         duration = max(duration, at_least_seconds - start, 0.04)
         velocity = note_velocity(bar, note.lane, note.start - self.starts_frames[index], note.start, note.pitch)

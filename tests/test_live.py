@@ -169,6 +169,36 @@ def test_ten_minutes_with_changes_of_tempo_meet_the_bar_lines_again(studio):
     assert max(settled) < 0.15, max(settled)  # seven bars after a change they are together again
 
 
+def test_no_bar_is_made_before_the_tempo_is_told(studio):
+    one = studio(tempo=140.0)
+    one.daw.send(encode("/lara/play", True), 0.0)
+    one.now = 0.4  # this machine or the network is busy
+    one.conductor.step(one.now)
+    one.daw.play()
+    assert [bar.tempo_bpm for bar in one.run(8.0)] == [pytest.approx(140.0)] * len(one.conductor.delivered) and one.conductor.delivered
+
+
+def test_positions_alone_tell_the_tempo_of_the_first_bar_and_after_a_jump(studio):
+    one = studio(tempo=140.0, jitter_seconds=0.0)
+    send = one.daw.send
+    one.daw.send = lambda packet, seconds: None if packet.startswith(b"/lara/tempo") else send(packet, seconds)
+    one.daw.play()
+    one.run(8.0)
+    one.daw.locate(400.0)
+    delivered = one.run(6.0)
+    assert {bar.bar >= 100 for bar in delivered} == {True, False}
+    assert [bar.tempo_bpm for bar in delivered] == [pytest.approx(140.0, rel=0.08)] * len(delivered)  # messages are up to 40 ms late, of half a second
+
+
+def test_a_daw_that_never_tells_its_tempo_has_120(studio):
+    one = studio(tempo=140.0)
+    one.daw.send(encode("/lara/play", True), 0.0)
+    for _ in range(100):
+        one.now += STEP_SECONDS
+        one.conductor.step(one.now)
+    assert [bar.tempo_bpm for bar in one.conductor.delivered] == [120.0] * len(one.conductor.delivered) and one.conductor.delivered
+
+
 @pytest.mark.parametrize("tempo, cost", [(90, 0.1), (90, 0.6), (120, 0.5), (140, 0.4)])
 def test_a_jump_of_arousal_is_heard_within_two_bars(studio, tempo, cost):
     latencies = []

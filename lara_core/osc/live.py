@@ -155,7 +155,7 @@ class Conductor:
             if not self._asked:
                 return
             bar = self._bar_asked_for(now)
-        elif self._seconds_left(now) > self._lead_seconds:
+        elif self._seconds_left(now) > self._lead_seconds or transport.awaits_tempo(now):
             return
         tempo, beat = self._tempo_of(bar, now), bar * self.maker.beats_per_bar
         future = self.pool.submit(self._timed, self.maker.make, beat, tempo, self.receiver.prompt, self.receiver.seed)

@@ -16,6 +16,7 @@ from ..codec import TEMPO_RANGE_BPM
 CATCH_UP_SECONDS = 0.5  # a position that was early or late is believed over so long: positions come every 100 ms, and jitter
 JUMP_SECONDS = 0.3  # further off than this, the DAW has jumped
 SLOPE_SECONDS = 2.0  # without a tempo, it is read from positions over so long
+TEMPO_SECONDS = 0.75  # within which a DAW that has begun to play has told its tempo, or its positions have
 SILENCE_SECONDS = 3.0  # a DAW that told its position and then is silent for so long while playing has gone
 DEFAULT_TEMPO_BPM = 120.0
 MOST_CHANGES = 1000  # of tempo that are remembered
@@ -38,6 +39,8 @@ class Transport:
         self.playing = False
         self._told_playing = self._told_beats = self._tells_again = False
         self._tempo_bpm: float | None = None
+        self._moving_bpm: float | None = None  # as positions tell it
+        self._played_seconds = 0.0  # since when it plays
         self._seconds, self._beat, self._off = 0.0, 0.0, 0.0  # where it was last told, and how far that was from what was expected
         self._told: deque[tuple[float, float]] = deque(maxlen=64)  # (seconds, beat) since the last jump
         self._last_time, self._moved_seconds = 0.0, 0.0
@@ -46,14 +49,13 @@ class Transport:
     @property
     @_locked
     def tempo_bpm(self) -> float:
-        """As the DAW told it; else as its positions move; else 120."""
-        if self._tempo_bpm is not None:
-            return self._tempo_bpm
-        if len(self._told) > 1 and self._told[-1][0] - self._told[0][0] > SLOPE_SECONDS / 4:
-            (start, first), (end, last) = self._told[0], self._told[-1]
-            low, high = TEMPO_RANGE_BPM
-            return min(max(60 * (last - first) / (end - start), low), high)
-        return DEFAULT_TEMPO_BPM
+        """As the DAW told it; else as its positions move, or moved last; else 120."""
+        return self._tempo_bpm or self._moving_bpm or DEFAULT_TEMPO_BPM
+
+    @_locked
+    def awaits_tempo(self, seconds: float) -> bool:
+        """Whether it has only just begun to play and nothing has told its tempo yet."""
+        return self.playing and not (self._tempo_bpm or self._moving_bpm) and seconds - self._played_seconds < TEMPO_SECONDS
 
     @_locked
     def beat(self, seconds: float) -> float:
@@ -141,13 +143,17 @@ class Transport:
             self._beat, self._off = expected, off
         self._seconds = seconds
         self._told.append((seconds, beat))
+        start, first = self._told[0]
+        if seconds - start > SLOPE_SECONDS / 4:
+            low, high = TEMPO_RANGE_BPM
+            self._moving_bpm = min(max(60 * (beat - first) / (seconds - start), low), high)
         self._tells_again |= len(self._told) > 1
         return jumped and (self.playing or was_playing)
 
     def _set_playing(self, playing: bool, seconds: float) -> None:
         if playing != self.playing:
             self._stay(seconds)
-            self.playing = playing
+            self.playing, self._played_seconds = playing, seconds
             self._told.clear()
 
     def _stay(self, seconds: float) -> None:

@@ -86,7 +86,8 @@ SYNCOPATES, SYNCOPATED = 0.35, ("rock", "electronic", "jazz", "latin")  # of not
 INTERVALS, FARTHER = (0.4, 0.0, 0.0, 0.6, 0.6, 1.0, 3.0, 1.2, 2.0, 2.0, 3.0, 4.0, 2.0), 5.0
 OFF_MOTIF, FOREIGN, FOREIGN_LEAP, CHANCE = 0.2, 1.0, 1.5, 0.3
 ARCS = ((0, 2, 4, 0), (0, 2, -1, -3), (0, -2, 2, 0), (2, 4, 1, -2), (0, 0, 3, 0))  # of a phrase's melody: semitones about its centre, bar by bar
-ANSWERS = 0.3  # of the notes of a motif that comes again are joined to the one before, and as many split
+ANSWERS = 0.3  # of the notes of a motif that comes again are joined to the one before, and as many split,
+LOOSE = 0.1  # and of those of an accompaniment's figure, anew in every bar
 RELATIVE = 0.5  # of pieces that come home: where the mode turns, the scale stays (C major, A minor) in place of the tonic (C major, C minor)
 HANDS_OVER = 0.7  # of pieces: melody and chords go to other players where the emotion moves
 # General MIDI programs: whose melody is heard as gladder than that of others (who blow, bow or sing), and whose chords as ever more aroused
@@ -266,18 +267,23 @@ class Composer:
         return [(int(p), int(e - p), s) for p, e, s in zip(onsets, ends, steps)]
 
     def answer(self, bar: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """A bar of a motif that comes again: as it was, or with some notes joined to the one before and some split."""
-        rng, notes = self.rng, []
-        for position, duration, step in bar:
-            turn = rng.random()
-            if turn < ANSWERS and notes:
-                first, length, before = notes[-1]
-                notes[-1] = (first, length + duration, before)
-            elif turn > 1 - ANSWERS and duration >= 4:
-                half = duration // 4 * 2
-                notes += [(position, half, step), (position + half, duration - half, step + int(rng.choice((-1, 1))))]
+        """A bar of a motif that comes again: as it was, or varied."""
+        return self.varied(bar, ANSWERS, 4, lambda step: step + int(self.rng.choice((-1, 1))))
+
+    def varied(self, bar: list[tuple], share: float, shortest: int, turned: Callable = lambda what: what) -> list[tuple]:
+        """A bar (position, duration, what), of whose notes this share is joined to the one before and as many of those that are not too short are
+        split, the second half turned."""
+        notes = []
+        for position, duration, what in bar:
+            turn = self.rng.random()
+            if turn < share and notes:
+                first, _, before = notes[-1]
+                notes[-1] = (first, position + duration - first, before)
+            elif turn > 1 - share and duration >= shortest:
+                half = duration // 4 * 2 or 1
+                notes += [(position, half, what), (position + half, duration - half, turned(what))]
             else:
-                notes.append((position, duration, step))
+                notes.append((position, duration, what))
         return notes
 
     # -- a bar ------------------------------------------------------------------------------------------------------
@@ -418,7 +424,7 @@ class Composer:
         lower = lift + int(round((shift - self.depth(valence, arousal)) / 2))
         comp_centre = max(62 + lower, LOWEST_CENTRE[1]) if self.style.lead_centre < 80 else 70
         busy = max(self.tier(self.flow(valence, arousal)) - breathes, 0)
-        comp = patterns.comp("block" if final else self.comp_names[busy], frames, beat) if "c" in layers else []
+        comp = [] if "c" not in layers else patterns.comp("block", frames, beat) if final else self.varied(patterns.comp(self.comp_names[busy], frames, beat), LOOSE, 2)
         bass = patterns.bass("whole" if final else self.bass_names[max(self.tier(arousal) - breathes, 0)], frames, beat) if "b" in layers else []
         spans = [(start, (changes[i + 1][0] if i + 1 < len(changes) else at + frames), root, quality)
                  for i, (start, root, quality) in enumerate(changes)]

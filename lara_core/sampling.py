@@ -5,6 +5,7 @@
 Guidance with two strengths: see conditioning.guidance_rows.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -19,6 +20,7 @@ from .decoder import Decoder, KVCache, delay, shifted, undelay
 from .linear import fast_linear
 
 FREE = -1  # in forced codes: this one is to be sampled
+LIKELY = 0.1  # as likely as the likeliest token, without guidance, is what guidance may choose where it is held to that
 FIRST_TEXT_STRENGTH = 3.0  # at least, of a piece's first segment, where the text leads
 LONG_PAST = 2 ** 17  # numbers among the keys of a row: 128 columns of musicgen-small; the embedded model, with 192 a column, has fewer
 
@@ -51,7 +53,7 @@ class Sampling:
 
 def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tensor, sampling: Sampling,
              seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, weights: "StepWeights | None" = None,
-             text_led: Sequence[int] = (), emotion_shares: Sequence[float] = ()) -> Tensor:
+             text_led: Sequence[int] = (), emotion_shares: Sequence[float] = (), likely_only: Sequence[int] = ()) -> Tensor:
     """Sample F new frames.
 
     cond: B rows over Fc + F frames. context [B,K,Fc]: the codes before, Fc may be 0. forced [K,F] or [B,K,F]: tokens that
@@ -59,10 +61,11 @@ def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tens
     seed gives the same codes on the same machine, whatever the other rows are. on_frame(frames_done) is called after each
     finished frame and may raise to cancel. weights: the decoder's, where they were prepared for many calls. text_led: codebooks in
     which the text is guided by FIRST_TEXT_STRENGTH or more at the beginning of a piece, where it is guided at all. emotion_shares: of what
-    emotion_strength is above 1, how much each codebook is guided by [K], 0 to 1; none: all of it. Returns codes [B,K,F].
+    emotion_strength is above 1, how much each codebook is guided by [K], 0 to 1; none: all of it. likely_only: codebooks in which guidance chooses
+    among what is LIKELY without it (Li et al. 2022, arXiv 2210.15097), for what hardly ever occurs it can make anything of. Returns codes [B,K,F].
     Raises ValueError for shapes or tokens that don't fit.
     """
-    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led, emotion_shares)
+    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led, emotion_shares, likely_only)
     with torch.inference_mode():
         steps, column = plan.steps, None
         stepper = Stepper(decoder, plan.rows, plan.end, weights)
@@ -80,9 +83,9 @@ def generate(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tens
 
 def generate_naive(decoder: Decoder, cond: Conditioning, context: Tensor, forced: Tensor, sampling: Sampling,
                    seed: int | Sequence[int], on_frame: Callable[[int], None] | None = None, text_led: Sequence[int] = (),
-                   emotion_shares: Sequence[float] = ()) -> Tensor:
+                   emotion_shares: Sequence[float] = (), likely_only: Sequence[int] = ()) -> Tensor:
     """The same codes as `generate` for the same arguments, from a full pass over everything at every step."""
-    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led, emotion_shares)
+    plan = _Plan(decoder, cond, context, forced, sampling, seed, text_led, emotion_shares, likely_only)
     with torch.inference_mode():
         memory = decoder.memory(plan.rows)
         for s in range(plan.first, plan.end):
@@ -109,7 +112,7 @@ def choose(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
 class _Plan:
     """Both ways of sampling share this: checked arguments, guidance rows, delayed tokens to fill, and each row's noise."""
 
-    def __init__(self, decoder, cond, context, forced, sampling, seed, text_led, emotion_shares):
+    def __init__(self, decoder, cond, context, forced, sampling, seed, text_led, emotion_shares, likely_only):
         config, device = decoder.config, decoder.norm.weight.device
         batch = len(cond.text)
         self.config, self.sampling, self.batch = config, sampling, batch
@@ -126,6 +129,7 @@ class _Plan:
             text_strengths[list(text_led)] = max(sampling.text_strength, FIRST_TEXT_STRENGTH)
         cond, weights = guidance_rows(cond, text_strengths, emotion_strengths)
         self.rows = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
+        self.likely_only = list(likely_only)
         self.weights, self.n_branches = weights[:, None, :, None].to(device), len(weights)  # [R,1,K,1]
         self.steps = delay(codes, config.delays, config.codebook_size).to(device)
         self.context_frames = context.shape[2]
@@ -145,7 +149,10 @@ class _Plan:
     def fill(self, step: int, logits: Tensor) -> None:
         """Sample what is unknown at a step from the logits [R*B,K,V] of all branches."""
         if self.n_branches > 1:
-            logits = (self.weights * logits.float().view(self.n_branches, self.batch, *logits.shape[1:])).sum(0)
+            branches = logits.float().view(self.n_branches, self.batch, *logits.shape[1:])
+            logits, asked = (self.weights * branches).sum(0), branches[-1, :, self.likely_only]
+            unlikely = asked < asked.amax(-1, keepdim=True) + math.log(LIKELY)
+            logits[:, self.likely_only] = logits[:, self.likely_only].masked_fill(unlikely, -torch.inf)
         known = self.steps[:, :, step]
         self.steps[:, :, step] = torch.where(known == FREE, choose(logits, self.noise(), self.sampling), known)
 

@@ -201,7 +201,7 @@ class Take:
         show = show or self._show
         sampling = replace(self.sampling, emotion_strength=min(self.sampling.emotion_strength, 1.0)) if plainly else self.sampling
         codes = generate(self.lara.decoder, cond, context, forced, sampling, [ask.seed for ask in asks], lambda done: show(done / frames),
-                         self.lara.step_weights, self.lara.codec.text_led, self.lara.codec.emotion_shares)
+                         self.lara.step_weights, self.lara.codec.text_led, self.lara.codec.emotion_shares, self.lara.codec.likely_only)
         return [(self._mended(ask, row, show, beginnings, plainly), {}) for ask, row in zip(asks, codes.cpu().numpy())]
 
     def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int, plainly: bool) -> np.ndarray:

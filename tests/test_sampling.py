@@ -1,6 +1,7 @@
 """Sampling: the cached way against its naive twin, causality, guidance, and the paper's concatenation."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 
 from lara_core.conditioning import Conditioning, guidance_rows
 from lara_core.decoder import Decoder, DecoderConfig, delay, shifted, undelay
-from lara_core.sampling import FIRST_TEXT_STRENGTH, FREE, LONG_PAST, Sampling, Stepper, attention_of_one, choose, generate, generate_naive
+from lara_core.sampling import FIRST_TEXT_STRENGTH, FREE, LIKELY, LONG_PAST, Sampling, Stepper, attention_of_one, choose, generate, generate_naive
 
 K, V, L, TEXT_WIDTH = 4, 12, 5, 8
 
@@ -123,6 +124,22 @@ def test_each_codebook_takes_its_share_of_the_guidance():
     uneven = {"text_led": [1], "emotion_shares": [1.0, *[0.25] * (K - 1)]}
     naive = generate_naive(decoder, cond, empty_context(2), free(12), Sampling(text_strength=3, emotion_strength=9), 0, **uneven)
     assert torch.equal(led(9, **uneven), naive)
+
+
+def test_guidance_chooses_among_what_is_likely_where_it_is_held_to_that():
+    decoder, cond = make_decoder(), make_cond(2, frames=12)
+    decoder.heads.weight.data *= 20  # sure of itself
+    draw = lambda strength, **lead: generate(decoder, cond, empty_context(2), free(12), Sampling(1.0, 0, 1.0, 1, strength), 0, **lead)
+    assert torch.equal(draw(1, likely_only=range(K)), draw(1)), "what is not guided is as it was"
+    held, wild = draw(20, likely_only=[1]), draw(20)
+    for codes, within in ((held, True), (wild, False)):
+        steps = delay(codes, decoder.config.delays, decoder.config.codebook_size)
+        said = decoder.logits(decoder.hidden(shifted(steps, decoder.config.codebook_size), decoder.memory(cond))).float()[:, 1]
+        own = said.gather(-1, steps[:, 1].clamp_max(decoder.config.codebook_size - 1)[..., None])[..., 0]
+        free_of_it = (own >= said.amax(-1) + math.log(LIKELY) - 1e-4) | (steps[:, 1] >= decoder.config.codebook_size)
+        assert bool(free_of_it.all()) == within
+    naive = generate_naive(decoder, cond, empty_context(2), free(12), Sampling(1.0, 0, 1.0, 1, 20), 0, likely_only=[1])
+    assert torch.equal(held, naive)
 
 
 def test_the_text_leads_the_beginning():

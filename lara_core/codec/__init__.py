@@ -116,8 +116,9 @@ class Codec(Protocol):
     frame_rate_hz: float  # nominal: a score's frames follow its tempo
     sample_rate_hz: int
     channels: int
-    text_led: tuple[int, ...]  # of this and the next see sampling.generate
+    text_led: tuple[int, ...]  # of this and the next two see sampling.generate
     emotion_shares: tuple[float, ...]
+    likely_only: tuple[int, ...]
 
     def session(self, request: Request) -> Session: ...
 

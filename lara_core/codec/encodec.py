@@ -27,7 +27,7 @@ CHUNK_SECONDS = 1.0  # decoding in pieces of about a second is faster than in on
 class EncodecCodec:
     """A frozen EnCodec: n_codebooks, codebook_size, frame_rate_hz, sample_rate_hz, channels; encode, decode."""
 
-    text_led, emotion_shares = (), ()
+    text_led, emotion_shares, likely_only = (), (), ()
 
     def __init__(self, model, channels: int | None = None, n_codebooks: int | None = None, device: str | torch.device = "cpu"):
         """model: a transformers EncodecModel, which is changed (its weight norm is folded). channels: 2 with a mono model means

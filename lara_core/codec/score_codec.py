@@ -40,6 +40,7 @@ class ScoreCodec:
     n_codebooks, codebook_size = score.K, score.V
     frame_rate_hz, sample_rate_hz, channels = 8.0, SAMPLE_RATE_HZ, 2
     text_led = (LANE["orchestra"],)  # who plays is the text's to say, however strong the emotion is
+    likely_only = (LANE["performance"],)  # else what should be loudest is played softer again
     emotion_shares = tuple(0.0 if name == "orchestra" else NOTES_LED if k >= LANE["bass"] else 1.0 for name, k in LANE.items())
 
     def __init__(self, soundfont: str | Path | None = None, folder: Path | None = None):

@@ -15,6 +15,7 @@ import numpy as np
 from .affect import nearest_emotion
 from .audio import Audio
 from .choices import MAX_CANDIDATES
+from .codec.harmony import scale_consistency
 from .codec.score import LANE, Score, decode, ends_piece, grinding, hammered, rests_on_tonic, sounding_thirds, stuck, unstruck
 from .predictor import EmotionPredictor
 from .score_predictor import EVERY_FRAMES, ScorePredictor, windows
@@ -26,6 +27,7 @@ KIND = "words+takes"
 HEARD_BEFORE_SECONDS = 5.0  # of the piece so far, which a candidate is heard after
 LEAD = 0.5  # of what the bars so far lack, that every second try asks for too
 GRINDING = 2.0  # of the distance, for semitones at once all the time
+FOREIGN = 2.5  # for notes that are all foreign to the scale that fits the segment best
 CONTRARY = 1.0  # and for thirds that contradict a valence of -1 or 1 all the time
 STUCK = 1.0  # and for each two bars in which the melody goes nowhere
 RESTLESS = 10.0  # added to the distance of an end that does not come to rest
@@ -159,11 +161,12 @@ def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
 
 
 def faults(ask: "Ask", codes: np.ndarray) -> float:
-    """What counts against a candidate, whatever it is heard like: semitones at once, thirds of the other mode, and a melody that goes nowhere; more
+    """What counts against a candidate, whatever it is heard like: semitones at once, notes foreign to its scale, thirds of the other mode, and a melody that goes nowhere; more
     than any distance an end that does not rest on the tonic; and most of all bars that nobody would write."""
     whole, piece = np.concatenate([ask.context, codes], axis=1), decode(codes)
     restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
-    return (GRINDING * grinding(piece) + CONTRARY * contrary(ask, piece) + STUCK * stuck(codes).sum() + RESTLESS * restless
+    foreign = 1 - scale_consistency(piece.notes) if piece.notes else 0.0
+    return (GRINDING * grinding(piece) + FOREIGN * foreign + CONTRARY * contrary(ask, piece) + STUCK * stuck(codes).sum() + RESTLESS * restless
             + UNWRITTEN * _unwritten(codes))
 
 

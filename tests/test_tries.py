@@ -13,6 +13,7 @@ from lara_core import take as take_module
 from lara_core.affect import Curve
 from lara_core.choices import USUAL_CANDIDATES
 from lara_core.codec import Request, score
+from lara_core.codec.harmony import scale_consistency
 from lara_core.pipeline import Lara
 from lara_core.score_predictor import EVERY_FRAMES, FILE, ScorePredictor, reach
 from lara_core.take import SegmentMemo, Take, unpack_codes
@@ -60,7 +61,8 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
     assert all(np.array_equal(row[orchestra], alone[orchestra]) for row in further) and not np.array_equal(further[0], further[1]), "the text alone chooses who begins"
     minor_of = lambda piece: score.sounding_thirds(piece)[:, 0].sum() / max(score.sounding_thirds(piece).sum(), 1)
     against = lambda row: (tries.UNWRITTEN * score.hammered(row).sum() + tries.STUCK * score.stuck(row).sum()
-                           + tries.GRINDING * score.grinding(score.decode(row)) + tries.CONTRARY * 0.3 * minor_of(score.decode(row)))
+                           + tries.GRINDING * score.grinding(score.decode(row)) + tries.CONTRARY * 0.3 * minor_of(score.decode(row))
+                           + tries.FOREIGN * (1 - scale_consistency(score.decode(row).notes)))
     for segment, (asks, sampled) in zip(take.segments, passes, strict=True):
         frames, best = sampled[0].shape[1], segment["candidate"]
         assert np.array_equal(codes[:, at:at + frames], sampled[best]) and len({ask.seed for ask in asks}) == 6
@@ -97,6 +99,16 @@ def test_thirds_in_the_mode_that_contradicts_the_valence_count_against_a_try(ton
     assert contrary(0.6, 4, 4, 3, 3) == pytest.approx(0.6) and contrary(-0.6, 3, 3, 4, 4) == pytest.approx(0.6)
     assert contrary(0.6, 3, 3, 4, 7) == contrary(-0.6, 4, 4, 3, 0) == contrary(0.0, 4, 4, 3, 3) == 0
     assert contrary(0.6, 4, 4, 4, 3) == pytest.approx(0.3) and contrary(0.6, 3, 3, 0, 7) == 0, "where no third sounds nothing is contradicted"
+
+
+def test_notes_foreign_to_the_scale_count_against_a_try():
+    def against(*pitches):
+        notes = [score.Note(score.LANE["lead"], 16 + 4 * i, 4, pitch) for i, pitch in enumerate(pitches)]
+        bars = score.encode(score.Score([score.Bar(bars_left=9 - i) for i in range(3)], 0, notes))
+        return tries.faults(take_module.Ask("", np.zeros((48, 2)), bars[:, :16], None, 0), bars[:, 16:])
+
+    assert against(60, 62, 64, 65, 67, 69, 71, 72) == against(61, 63, 65, 66, 68, 70, 72, 73) == 0, "whatever the key"
+    assert against(60, 62, 64, 66, 67, 68, 71, 72) == pytest.approx(tries.FOREIGN / 8)
 
 
 def test_where_nobody_would_write_any_try_plainer_ones_follow(lara, monkeypatch):

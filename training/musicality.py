@@ -8,18 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from lara_core.codec import score
+from lara_core.codec.harmony import scale_consistency
 from lara_core.codec.score import LANE, METRES, Note, Score
 
-SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10), "harmonic minor": (0, 2, 3, 5, 7, 8, 11)}
 PEOPLE, PEOPLE_BARS = 400, 8  # pieces of a file that stand for all of it, and bars that are compared
 MEASURED_BARS = 5  # of the shortest piece that can be measured
 MELODY_NOTES = 8  # of a melody with fewer nothing is said
-
-
-def scale_consistency(notes: Sequence[Note]) -> float:
-    """The share of notes inside the scale that fits best, of 12 x 3 (Mogren 2016, arXiv 1611.09904)."""
-    classes = np.bincount([note.pitch % 12 for note in notes], minlength=12)
-    return max(float(classes[[(root + step) % 12 for step in steps]].sum()) for root in range(12) for steps in SCALES.values()) / classes.sum()
 
 
 def pitch_class_entropy(notes: Sequence[Note]) -> float:

@@ -1,10 +1,10 @@
-"""Harmony heard in notes: pitch-class weights -> key; a Score -> its chords on the beats."""
+"""Harmony heard in notes: pitch-class weights -> key; notes -> how far they keep to a scale; a Score -> its chords on the beats."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from .score import METRES, QUALITIES, QUALITY_NAMES, Chord, Score
+from .score import METRES, QUALITIES, QUALITY_NAMES, Chord, Note, Score
 
 # Probe-tone ratings: C. L. Krumhansl & E. J. Kessler, Psychological Review 89 (1982), also Krumhansl 1990, p. 30.
 KRUMHANSL_KESSLER = {
@@ -14,6 +14,7 @@ KRUMHANSL_KESSLER = {
 # What each quality starts with: common ones win ties against those with the same or more tones.
 PRIORS = {"maj": 0.06, "min": 0.06, "7": 0.02, "maj7": -0.03, "min7": 0.0, "m7b5": -0.02, "dim": -0.02, "aug": -0.08,
           "sus4": -0.08, "sus2": -0.12}
+SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10), "harmonic minor": (0, 2, 3, 5, 7, 8, 11)}
 ROOT_IN_BASS, MISSING_TONES, HEARD = 0.2, 0.45, 0.06
 CHANGE_COSTS = (0.10, 0.18, 0.30)  # at a bar line, in the middle of a bar, elsewhere
 
@@ -39,6 +40,12 @@ def estimate_key(weights: Sequence[float], sharps: int | None = None, last_bass:
             if best is None or r > best[0]:
                 best = r, tonic, mode
     return best[1], best[2]
+
+
+def scale_consistency(notes: Sequence[Note]) -> float:
+    """The share of notes inside the scale that fits best, of 12 x 3 (Mogren 2016, arXiv 1611.09904)."""
+    classes = np.bincount([note.pitch % 12 for note in notes], minlength=12)
+    return max(float(classes[[(root + step) % 12 for step in steps]].sum()) for root in range(12) for steps in SCALES.values()) / classes.sum()
 
 
 def find_chords(score: Score) -> list[Chord]:

@@ -50,7 +50,7 @@ WORKFLOWS: dict[str, list[Node]] = {
         Node("LARATextPrompt", (40, 60), (320, 220), {"instruments": "cinematic orchestra", "character": "film score", "text": "with a solo piano"}),
         Node("LARAEmotionCurve", (40, 330), (560, 380),
              {"curve": curve("normalized", "smooth", (0, 0.45, -0.45), (0.3, 0.3, -0.3), (0.6, -0.5, 0.6), (0.75, -0.45, 0.75), (0.88, 0.45, 0), (1, 0.65, -0.4))}),
-        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 11},
+        Node("LARAGenerateMusic", (640, 60), (400, 560), {"seconds": 60.0, "seed": 3},
              {"prompt": (0, 0), "emotion": (1, 0)}),
         Node("LARAScoreEmotion", (1080, 60), (520, 420), {}, {"audio": (2, 0), "asked_for": (1, 0)}),
         Node("PreviewAny", (1080, 620), (860, 420), {}, {"source": (3, 2)}),

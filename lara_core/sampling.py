@@ -20,7 +20,7 @@ from .decoder import Decoder, KVCache, delay, shifted, undelay
 from .linear import fast_linear
 
 FREE = -1  # in forced codes: this one is to be sampled
-LIKELY = 0.1  # as likely as the likeliest token, without guidance, is what guidance may choose where it is held to that
+LIKELY = 0.1  # of the likeliest token's probability without guidance: what guidance may choose where it is held to that
 FIRST_TEXT_STRENGTH = 3.0  # at least, of a piece's first segment, where the text leads
 LONG_PAST = 2 ** 17  # numbers among the keys of a row: 128 columns of musicgen-small; the embedded model, with 192 a column, has fewer
 

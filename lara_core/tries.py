@@ -161,8 +161,8 @@ def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
 
 
 def faults(ask: "Ask", codes: np.ndarray) -> float:
-    """What counts against a candidate, whatever it is heard like: semitones at once, notes foreign to its scale, thirds of the other mode, and a melody that goes nowhere; more
-    than any distance an end that does not rest on the tonic; and most of all bars that nobody would write."""
+    """What counts against a candidate, whatever it is heard like: semitones at once, notes foreign to its scale, thirds of the other mode, and a
+    melody that goes nowhere; more than any distance an end that does not rest on the tonic; and most of all bars that nobody would write."""
     whole, piece = np.concatenate([ask.context, codes], axis=1), decode(codes)
     restless = ends_piece(whole) and not rests_on_tonic(decode(whole))
     foreign = 1 - scale_consistency(piece.notes) if piece.notes else 0.0

@@ -111,7 +111,7 @@ INCOMING = {address.name: address for address in (
     Address("va", "/lara/va", "ff", "valence and arousal at once", -1, 1),
     Address("xy", "/lara/xy", "ff", "an XY pad: valence to the right, arousal upwards", 0, 1),
     Address("prompt", "/lara/prompt", "s", "what should play, in words; from the next bar on"),
-    Address("tempo", "/lara/tempo", "f", "quarter notes a minute", *TEMPO_RANGE_BPM),
+    Address("tempo", "/lara/tempo", "f", "quarter notes a minute; until it comes read from positions, and 120 where 0.75 s after the start nothing has told it", *TEMPO_RANGE_BPM),
     Address("position", "/lara/position", "f", "where the song is, in quarter notes from its beginning", 0, MAX_BEATS),
     Address("time", "/lara/time", "f", "where the song is, in seconds, for a DAW that tells no beats: counted in beats by the tempo", 0, MAX_BEATS),
     Address("bars", "/lara/bars", "s", "where the song is, as Ardour writes it: bar|beat|tick in 4/4, 1920 ticks a beat"),

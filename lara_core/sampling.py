@@ -150,9 +150,11 @@ class _Plan:
         """Sample what is unknown at a step from the logits [R*B,K,V] of all branches."""
         if self.n_branches > 1:
             branches = logits.float().view(self.n_branches, self.batch, *logits.shape[1:])
-            logits, asked = (self.weights * branches).sum(0), branches[-1, :, self.likely_only]
-            unlikely = asked < asked.amax(-1, keepdim=True) + math.log(LIKELY)
-            logits[:, self.likely_only] = logits[:, self.likely_only].masked_fill(unlikely, -torch.inf)
+            logits = (self.weights * branches).sum(0)
+            if self.likely_only:
+                asked = branches[-1, :, self.likely_only]
+                unlikely = asked < asked.amax(-1, keepdim=True) + math.log(LIKELY)
+                logits[:, self.likely_only] = logits[:, self.likely_only].masked_fill(unlikely, -torch.inf)
         known = self.steps[:, :, step]
         self.steps[:, :, step] = torch.where(known == FREE, choose(logits, self.noise(), self.sampling), known)
 

@@ -425,7 +425,8 @@ class Composer:
         comp_centre = max(62 + lower, LOWEST_CENTRE[1]) if self.style.lead_centre < 80 else 70
         busy = max(self.tier(self.flow(valence, arousal)) - breathes, 0)
         comp = patterns.comp("block" if final else self.comp_names[busy], frames, beat) if "c" in layers else []
-        comp = comp if final else self.varied(comp, LOOSE, 2)
+        if not final:
+            comp = self.varied(comp, LOOSE, 2)
         bass = patterns.bass("whole" if final else self.bass_names[max(self.tier(arousal) - breathes, 0)], frames, beat) if "b" in layers else []
         spans = [(start, (changes[i + 1][0] if i + 1 < len(changes) else at + frames), root, quality)
                  for i, (start, root, quality) in enumerate(changes)]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import score
-from ..affect import write_atomic
+from ..affect import Curve, write_atomic
 from ..plot import plot_arcs, plot_scatter
 from ..score import DIMENSIONS
 from .plan import REFERENCE, Piece
@@ -48,21 +48,21 @@ def rows_of(pieces: Sequence[Piece], measured: Mapping[str, dict]) -> list[dict]
             row |= dict(zip(GOT, entry["point"]))
             if piece.target.point is None:
                 try:
-                    row |= _followed(piece, entry)
+                    row |= followed(piece.target.curve, entry["seconds"], (np.array(entry["times"]), np.array(entry["values"])), entry.get("bar_seconds"))
                 except ValueError as error:
                     problem = str(error)
         rows.append(row | {"problem": problem or "", "prompt": piece.job.prompt, "key": piece.job.key})
     return rows
 
 
-def _followed(piece: Piece, entry: dict) -> dict:
-    """How far an arc moves and how it was followed, as `valence_moves`, `valence_windowed_r` and so on; lag_bars is how far off, early or late."""
-    times = np.arange(0, entry["seconds"] + score.STEP_SECONDS / 2, score.STEP_SECONDS)
-    asked = times, piece.target.curve.at(times, entry["seconds"])
-    result = score.evaluate_curve(asked, (np.array(entry["times"]), np.array(entry["values"])))
-    bar = entry.get("bar_seconds") or NAN
+def followed(curve: Curve, seconds: float, heard: tuple[np.ndarray, np.ndarray], bar_seconds: float | None) -> dict:
+    """How far a curve moves and how it was followed by what was heard, times [W] and values [W,2], as `valence_moves`, `valence_windowed_r` and so
+    on; lag_bars is how far off, early or late, NaN without bars."""
+    times = np.arange(0, seconds + score.STEP_SECONDS / 2, score.STEP_SECONDS)
+    asked = times, curve.at(times, seconds)
+    result = score.evaluate_curve(asked, heard)
     moves = dict(zip((f"{name}_moves" for name in DIMENSIONS), asked[1].std(0, dtype=float).round(4).tolist()))
-    return moves | {f"{name}_{measure}": abs(result[name]["lag_seconds"]) / bar if measure == "lag_bars" else result[name][measure]
+    return moves | {f"{name}_{measure}": abs(result[name]["lag_seconds"]) / (bar_seconds or NAN) if measure == "lag_bars" else result[name][measure]
             for name in DIMENSIONS for measure in ARC_MEASURES}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..affect import write_atomic
 from ..codec import TEMPO_RANGE_BPM
+from .transport import DEFAULT_TEMPO_BPM, TEMPO_SECONDS
 
 MAX_PACKET_BYTES = 8192
 MAX_DEPTH = 8  # of bundles within bundles, and of arrays within arrays
@@ -111,7 +112,8 @@ INCOMING = {address.name: address for address in (
     Address("va", "/lara/va", "ff", "valence and arousal at once", -1, 1),
     Address("xy", "/lara/xy", "ff", "an XY pad: valence to the right, arousal upwards", 0, 1),
     Address("prompt", "/lara/prompt", "s", "what should play, in words; from the next bar on"),
-    Address("tempo", "/lara/tempo", "f", "quarter notes a minute; until it comes read from positions, and 120 where 0.75 s after the start nothing has told it", *TEMPO_RANGE_BPM),
+    Address("tempo", "/lara/tempo", "f", f"quarter notes a minute; until it comes read from positions, and {DEFAULT_TEMPO_BPM:g} where {TEMPO_SECONDS:g} s after "
+            "the start nothing has told it", *TEMPO_RANGE_BPM),
     Address("position", "/lara/position", "f", "where the song is, in quarter notes from its beginning", 0, MAX_BEATS),
     Address("time", "/lara/time", "f", "where the song is, in seconds, for a DAW that tells no beats: counted in beats by the tempo", 0, MAX_BEATS),
     Address("bars", "/lara/bars", "s", "where the song is, as Ardour writes it: bar|beat|tick in 4/4, 1920 ticks a beat"),

@@ -24,7 +24,7 @@ $(STAMP): requirements.txt constraints.txt
 
 demo: setup
 	mkdir -p out
-	$(RUN) -m lara_core generate --prompt "cinematic orchestra with piano" --preset calm-tense-resolve --seconds 60 --seed 13 -o out/demo.wav
+	$(RUN) -m lara_core generate --prompt "cinematic orchestra with piano" --preset calm-tense-resolve --seconds 60 --seed 8 -o out/demo.wav
 	@echo "Listen to out/demo.wav; its curve is in out/demo.png, the notes are in out/demo.mid, how it was made in out/demo.json."
 
 test: setup

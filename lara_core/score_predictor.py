@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from .affect import write_atomic
 from .codec import score as codes_of
+from .codec.performance import SOUNDING, note_velocity
 from .codec.score import QUALITY_NAMES, ROLE_OF_LANE, ROLES, Score
 
 FILE = "score_predictor.safetensors"
 WINDOW_SECONDS = 9.0  # heard as one: the Emotion Predictor judges 3 s together with its neighbours
 WHILE_SECONDS = 40.0  # what moves within them is told apart from what the whole is like
 EVERY_FRAMES = 4  # of a judgement
+PARTIALS = (1.0, 0.5, 0.35, 0.25, 0.2)  # of any instrument's tone, by which it is told how high what sounds lies
+LOWEST_BAND, BANDS, BAND_SEMITONES, FAINT = 24, 18, 6, 0.01
 REACHED = (2, 98)  # percentiles of what music is heard like, for which requests of -1 and 1 stand
 LEAST_REACH = 0.02  # of a model that hardly moves
 EPOCHS, BATCH, LEAST_STEPS, LEARNING_RATE, WEIGHT_DECAY = 20, 256, 200, 2e-3, 0.2
@@ -56,6 +59,29 @@ def cues(piece: Score) -> np.ndarray:
     return np.concatenate([struck / frame_seconds(piece)[:, None], sounding, height, in_key, on_root, quality, played, programs], 1)
 
 
+def energy(piece: Score) -> np.ndarray:
+    """How strongly a Score sounds in every frame [F,BANDS + 2], by the velocities that it is played with: partials by half octaves, all notes,
+    and what is struck, a second."""
+    bands, whole = np.zeros((piece.frames, BANDS)), np.zeros((piece.frames, 2))
+    starts = piece.bar_starts()
+    bar_of = np.repeat(np.arange(len(piece.bars)), [bar.frames for bar in piece.bars])
+    heights = np.rint(12 * np.log2(np.arange(len(PARTIALS)) + 1)).astype(int)
+    for note in piece.notes:
+        number, role = bar_of[note.start], ROLE_OF_LANE[note.lane]
+        bar, span = piece.bars[number], slice(note.start, note.start + note.duration)
+        if bar.programs[role] < 0:
+            continue
+        struck = (note_velocity(bar, note.lane, note.start - starts[number], note.start, note.pitch) / 127) ** 2
+        lasting = struck * (1.0 if ROLES[role] == "pad" else SOUNDING[bar.articulation])
+        whole[span, 0] += lasting
+        whole[note.start, 1] += struck
+        for band, share in zip((note.pitch + heights - LOWEST_BAND) // BAND_SEMITONES, PARTIALS):
+            if 0 <= band < BANDS:
+                bands[span, band] += share * lasting
+    whole[:, 1] /= frame_seconds(piece)
+    return np.concatenate([bands, whole], axis=1)
+
+
 def frame_seconds(piece: Score) -> np.ndarray:
     return np.repeat([bar.frame_seconds for bar in piece.bars], [bar.frames for bar in piece.bars])
 
@@ -76,11 +102,12 @@ def around(piece: Score, values: np.ndarray, window_seconds: float = WINDOW_SECO
 
 
 def windows(codes: np.ndarray, emotion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A piece's codes [K,F] and emotion [F,2] -> [N,2C], the means of its cues over WHILE_SECONDS and how far those over WINDOW_SECONDS lie
-    from them; and the emotion [N,2] over WINDOW_SECONDS."""
+    """A piece's codes [K,F] and emotion [F,2] -> [N,2C], the means of its cues and the logarithms of its energy over WHILE_SECONDS, and how far
+    those over WINDOW_SECONDS lie from them; and the emotion [N,2] over WINDOW_SECONDS."""
     piece = codes_of.decode(codes)
-    seen = cues(piece)
-    all_along, now = around(piece, seen, WHILE_SECONDS), around(piece, seen)
+    seen, sounds = cues(piece), energy(piece)
+    all_along, now = (np.concatenate([around(piece, seen, seconds), np.log(around(piece, sounds, seconds) + FAINT)], axis=1)
+                      for seconds in (WHILE_SECONDS, WINDOW_SECONDS))
     return np.concatenate([all_along, now - all_along], axis=1), around(piece, emotion)
 
 

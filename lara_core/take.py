@@ -66,13 +66,25 @@ class SegmentMemo:
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """All that a segment is sampled from: the emotion [Fc+F,2] (NaN: none) and codes [K,Fc] of what was before, forced [K,F]."""
+    """All that a segment is sampled from: the emotion [Fc+F+A,2] (NaN: none), A frames of it beyond the segment, and codes [K,Fc] of what
+    was before, forced [K,F]."""
 
     prompt: str
     emotion: np.ndarray
     context: np.ndarray
     forced: np.ndarray
     seed: int
+
+    @property
+    def wanted(self) -> np.ndarray:
+        """The emotion [F,2] of the segment."""
+        return self.emotion[self.context.shape[1]:][:self.forced.shape[1]]
+
+    @property
+    def told(self) -> np.ndarray:
+        """What the model is told [Fc+F,2]: valence A frames ahead."""
+        frames = self.context.shape[1] + self.forced.shape[1]
+        return np.column_stack([self.emotion[-frames:, 0], self.emotion[:frames, 1]])
 
 
 class Take:
@@ -136,9 +148,9 @@ class Take:
         """What the planned segment, the next one, is sampled from."""
         index = len(self.segments)
         context = self._past_codes[:, self._past_codes.shape[1] - plan.context_frames:]
-        wanted = self._emotion(plan)
-        emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], wanted])
-        return Ask(self.prompt, emotion, context, self.session.given(plan, wanted), self.seeds.get(index, segment_seed(self.request.seed, index)))
+        to_come = self._emotion(plan)
+        emotion = np.concatenate([self._past_emotion[len(self._past_emotion) - plan.context_frames:], to_come])
+        return Ask(self.prompt, emotion, context, self.session.given(plan, to_come[:plan.frames]), self.seeds.get(index, segment_seed(self.request.seed, index)))
 
     def known(self, plan: Plan, ask: Ask) -> tuple[np.ndarray, dict] | None:
         """The codes [K,F] of a segment that were given or met before, and what the record says of them; None where there are none."""
@@ -158,18 +170,19 @@ class Take:
 
     def accept(self, plan: Plan, ask: Ask, codes: np.ndarray, facts: dict) -> tuple[Segment, Callable[[], np.ndarray]]:
         """Take codes [K,F] for the planned segment -> it, without its samples, and what renders them."""
-        index, start, emotion = len(self.segments), self.session.position_seconds, ask.emotion[ask.context.shape[1]:]
+        index, start = len(self.segments), self.session.position_seconds
         if self.memo is not None and index >= len(self.kept):
             self.memo.keep(self._key(ask), (codes, facts))
         render = self.session.push(codes)
         seconds = self.session.position_seconds - start
         self.segments.append({"start_seconds": start, "seconds": seconds, "seed": ask.seed, "codes": pack_codes(codes)} | facts)
-        self._past_codes, self._past_emotion = np.concatenate([ask.context, codes], axis=1), ask.emotion
+        self._past_codes = np.concatenate([ask.context, codes], axis=1)
+        self._past_emotion = ask.emotion[:self._past_codes.shape[1]]
         if self.prompt != self._own_prompt:
             self._own_start, self._own_prompt = max(self._own_start, self._frames), self.prompt
         self._frames += codes.shape[1]
         no_samples = np.zeros((self.lara.codec.channels, 0), np.float32)
-        return Segment(index, start, seconds, ask.seed, codes, emotion, no_samples), render
+        return Segment(index, start, seconds, ask.seed, codes, ask.wanted, no_samples), render
 
     def plan(self) -> Plan | None:
         """The session's next segment, with what the piece begins with."""
@@ -182,18 +195,20 @@ class Take:
         forced[:, :given.shape[1]] = np.where(free < 0, given, free)  # bars count down to another end
         return replace(plan, forced=forced)
 
-    def _emotion(self, plan) -> np.ndarray:
+    def _emotion(self, plan: Plan) -> np.ndarray:
+        """Of a segment's frames and of those ahead of it [F+A,2]."""
         if self.curve is None:
-            return np.full((plan.frames, 2), np.nan, np.float32)
-        beats = None if plan.beats is None else lambda _: plan.beats
-        return self.curve.at(plan.seconds, self.request.seconds, beats)
+            return np.full((plan.frames + plan.ahead_frames, 2), np.nan, np.float32)
+        onward = lambda x: np.concatenate([x, x[-1] + np.arange(1, plan.ahead_frames + 1) * (x[-1] - x[-2])]) if plan.ahead_frames else x
+        beats = None if plan.beats is None else lambda _: onward(plan.beats)
+        return self.curve.at(onward(plan.seconds), self.request.seconds, beats)
 
     def sample(self, asks: Sequence[Ask], show: Callable[[float], None] | None = None, beginnings: int = BEGINNINGS,
                plainly: bool = False) -> list[tuple[np.ndarray, dict]]:
         """Sample B segments of one prompt and as many frames in one pass -> codes [K,F] and an empty record for each. show(share of it done).
         beginnings: how many more of the piece are sampled where one is silent. plainly: the emotion leads no farther than the model has learnt."""
         text, text_mask = (x.expand(len(asks), *x.shape[1:]) for x in self.lara.encoded(asks[0].prompt))
-        emotion = torch.from_numpy(np.stack([ask.emotion for ask in asks]))
+        emotion = torch.from_numpy(np.stack([ask.told for ask in asks]))
         cond = Conditioning(text, text_mask, emotion.nan_to_num(0.0), ~emotion.isnan().any(-1))
         device, frames = self.lara.device, asks[0].forced.shape[1]
         cond = Conditioning(*(x.to(device) for x in (cond.text, cond.text_mask, cond.emotion, cond.emotion_mask)))
@@ -206,7 +221,7 @@ class Take:
 
     def _mended(self, ask: Ask, sampled: np.ndarray, show: Callable[[float], None], beginnings: int, plainly: bool) -> np.ndarray:
         """Sampled codes [K,F] -> what becomes of them. A piece that would begin with silence is begun otherwise, so many times."""
-        codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled, ask.emotion, self._is_new_text(ask)), ask.forced)
+        codes = np.where(ask.forced < 0, self.lara.codec.mended(ask.context, sampled, ask.told, self._is_new_text(ask)), ask.forced)
         if beginnings and not ask.context.shape[1] and self.lara.codec.is_silent(codes):
             return self.sample([replace(ask, seed=ask.seed + 1)], show, beginnings - 1, plainly)[0][0]
         return codes

@@ -135,7 +135,7 @@ class WordsAndTakes(_BestOfTries):
 
     @staticmethod
     def _prompt(ask: "Ask") -> str:
-        words = nearest_emotion(*map(float, _wanted(ask)))[0]
+        words = nearest_emotion(*map(float, ask.wanted.mean(0)))[0]
         return f"{ask.prompt}, {words}" if ask.prompt else words
 
     def distance(self, take: "Take", ask: "Ask", codes: np.ndarray) -> float | None:
@@ -150,7 +150,7 @@ class WordsAndTakes(_BestOfTries):
             return None
         own = (track.times_seconds >= before.shape[1] / codec.frame_rate_hz) & np.isfinite(track.values).all(1)
         values = track.values[own] if own.any() else track.values[np.isfinite(track.values).all(1)][-1:]
-        return float(np.linalg.norm(values.mean(0) - _wanted(ask))) if len(values) else None
+        return float(np.linalg.norm(values.mean(0) - ask.wanted.mean(0))) if len(values) else None
 
 
 def for_players_of(ask: "Ask", codes: np.ndarray) -> "Ask":
@@ -173,13 +173,8 @@ def faults(ask: "Ask", codes: np.ndarray) -> float:
 def contrary(ask: "Ask", piece: Score) -> float:
     """Of the thirds above the tonic that sound in a candidate the share in the mode that contradicts the valence asked for, each as far as that
     lies from 0: a resolution that stays in minor is none, however bright it sounds."""
-    valence, thirds = ask.emotion[ask.context.shape[1]:, 0], sounding_thirds(piece)
+    valence, thirds = ask.wanted[:, 0], sounding_thirds(piece)
     return float((thirds * np.maximum(np.column_stack([valence, -valence]), 0)).sum() / max(thirds.sum(), 1))
-
-
-def _wanted(ask: "Ask") -> np.ndarray:
-    """The mean emotion [2] of a segment."""
-    return ask.emotion[ask.context.shape[1]:].mean(0)
 
 
 def _unwritten(codes: np.ndarray) -> int:

@@ -56,7 +56,7 @@ def test_what_resolves_comes_home_in_major(lara):
         seconds, score = take.session.performer.starts_seconds, take.session.piece
         of_bars = np.add.reduceat(sounding_thirds(score), score.bar_starts())
         for i, (begin, end) in enumerate(((0, 10), (24, 32), (36, 40))):
-            thirds[i] += of_bars[[begin <= second < end for second in seconds[:-1]]].sum(0)
+            thirds[i] += of_bars[[first < end and last > begin for first, last in zip(seconds, seconds[1:])]].sum(0)
     minor = thirds[:, 0] / thirds.sum(1)
     assert minor[0] < 0.2 and minor[1] > 0.7 and minor[2] < 0.2, minor
 

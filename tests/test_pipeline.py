@@ -10,6 +10,7 @@ from lara_core.affect import Curve
 from lara_core.audio import Audio
 from lara_core.codec import Request
 from lara_core.codec.score import LANE, is_silent
+from lara_core.codec.score_codec import AHEAD_FRAMES
 from lara_core.pipeline import Lara, find_model, fingerprint
 from lara_core.sampling import Sampling, generate
 from lara_core.take import BEGINNINGS, CLOSING_BARS, SegmentMemo, pack_codes, segment_seed, unpack_codes
@@ -57,6 +58,27 @@ def test_every_frame_has_the_emotion_of_its_own_moment(lara):
     for segment in lara.stream("solo piano", MOVING, Request(10.0, tempo=120, seed=1)):
         frames = segment.start_seconds + np.arange(segment.codes.shape[1]) * 0.125
         assert np.allclose(segment.emotion, MOVING.at(frames, 10.0), atol=1e-6)
+
+
+def test_the_model_is_told_of_valence_before_its_time_and_of_arousal_at_it(lara):
+    take, n = lara.stream("solo piano", MOVING, Request(30.0, tempo=120, seed=1)), AHEAD_FRAMES
+    frames = np.arange(8 * 30 + n) * 0.125
+    asked, at = MOVING.at(frames, 30.0), 0
+    while (plan := take.plan()) is not None:
+        ask = take.ask(plan)
+        past, here = slice(at - ask.context.shape[1], at), slice(at, at + plan.frames)
+        both = slice(past.start, here.stop)
+        assert np.allclose(ask.wanted, asked[here], atol=1e-6), "what a try is judged by is not shifted"
+        assert np.allclose(ask.told[:, 1], asked[both, 1], atol=1e-6)
+        assert np.allclose(ask.told[:, 0], asked[both.start + n:both.stop + n, 0], atol=1e-6)
+        at += plan.frames
+        take.accept(plan, ask, *take.sample([ask])[0])
+    assert at >= 8 * 25
+    live = lara.live("solo piano", MOVING, Request(4.0), lambda: 120.0)
+    ask = live.ask(live.plan())
+    assert np.array_equal(ask.told, ask.wanted), "nobody knows what a DAW will say next"
+    nothing = lara.stream("solo piano", None, Request(4.0, seed=1))
+    assert np.isnan(nothing.ask(nothing.plan()).told).all()
 
 
 def test_a_curve_in_beats_follows_the_tempo(lara):

@@ -64,14 +64,14 @@ def test_a_file_gives_back_what_was_judged(segments, judged_file):
         assert after.ask.prompt == before.ask.prompt
         for a, b in ((after.ask.context, before.ask.context), (after.ask.forced, before.ask.forced), (after.tries, before.tries)):
             assert np.array_equal(a, b)
-        np.testing.assert_allclose(after.ask.emotion, before.ask.emotion, atol=1e-3)
+        np.testing.assert_allclose(after.ask.told, before.ask.told, atol=1e-3)
         np.testing.assert_allclose(after.distances, before.distances, rtol=1e-6)
 
 
 def test_what_is_heard_outweighs_what_is_read(segments, monkeypatch):
     lara, segment = preferences.player("models/embedded"), segments[1]
     segment = segment._replace(tries=np.concatenate([segment.tries] * 2), distances=np.array([0.3, 0.6, 0.2, 0.5, 0.4, 0.1]))
-    wanted = segment.ask.emotion[segment.ask.context.shape[1]:].reshape(-1, 4, 2).mean(1)
+    wanted = segment.ask.wanted.reshape(-1, 4, 2).mean(1)
     low, high = lara.score_predictor.ends
     heard = {}
 
@@ -112,7 +112,7 @@ def test_likelihoods_are_those_of_what_is_sampled(segments):
     context, forced = torch.from_numpy(ask.context), torch.from_numpy(codes.copy())
     forced[lane, 0] = FREE
     text, mask = StaticTextEncoder("models/text").encode([ask.prompt] * draws)
-    emotion = torch.from_numpy(ask.emotion).float().expand(draws, -1, -1)
+    emotion = torch.from_numpy(ask.told).float().expand(draws, -1, -1)
     cond = Conditioning(text, mask, emotion, torch.ones(emotion.shape[:2], dtype=torch.bool))
     drawn = generate(decoder, cond, context.expand(draws, -1, -1), forced, Sampling(top_p=1.0), 7, emotion_shares=ScoreCodec.emotion_shares)
     counts = torch.bincount(drawn[:, lane, 0], minlength=s.V) / draws

@@ -20,7 +20,7 @@ from lara_core.take import SegmentMemo, Take, unpack_codes
 
 STILL = Curve.constant(0.3, 0.6)
 MOVING = Curve(((0, -0.8, -0.9), (1, 0.8, 0.9)), unit="normalized")
-CUES = score_predictor.cues(score.Score([score.Bar()])).shape[1]
+CUES = score_predictor.windows(score.encode(score.Score([score.Bar()])), np.zeros((16, 2)))[0].shape[1] // 2
 STRUCK = slice(0, 5)  # of the cues: onsets of the roles, a second
 
 
@@ -78,7 +78,7 @@ def test_the_try_that_reads_nearest_is_kept(lara, monkeypatch):
             off = [np.linalg.norm(row[-(frames // EVERY_FRAMES):] - (0.3, 0.6), axis=1).mean() for row in heard]
             off = [distance + against(row) for distance, row in zip(off, sampled)]
             assert best == int(np.argmin(off)) and np.allclose(segment["distances"], off, atol=1e-4)
-            before = emotion.shape[1] - frames
+            before = context.shape[1]
             assert (emotion[:, :before] == emotion[0, 0]).all() and (emotion[::2] == emotion[0, 0]).all() and np.abs(emotion).max() <= 1
             lack = np.array([0.3, 0.6]) - (read(context) if at else heard[0]).mean(0)
             assert np.allclose(emotion[1::2, before:], np.clip(tries.LEAD * lack + (0.3, 0.6), -1, 1), atol=1e-5), "asked for what is lacking too"
@@ -94,7 +94,7 @@ def test_thirds_in_the_mode_that_contradicts_the_valence_count_against_a_try(ton
         notes = [score.Note(score.LANE["lead"], 8 * i, 8, 60 + tonic + step) for i, step in enumerate(steps)]
         bars = score.encode(score.Score([score.Bar(bars_left=2), score.Bar()], tonic, notes))
         emotion = np.concatenate([np.full((16, 2), -valence), np.full((16, 2), valence)])  # what was before counts no more
-        return tries.contrary(take_module.Ask("", emotion, bars[:, :16], None, 0), score.decode(bars[:, 16:]))
+        return tries.contrary(take_module.Ask("", emotion, bars[:, :16], bars[:, 16:], 0), score.decode(bars[:, 16:]))
 
     assert contrary(0.6, 4, 4, 3, 3) == pytest.approx(0.6) and contrary(-0.6, 3, 3, 4, 4) == pytest.approx(0.6)
     assert contrary(0.6, 3, 3, 4, 7) == contrary(-0.6, 4, 4, 3, 0) == contrary(0.0, 4, 4, 3, 3) == 0
@@ -105,7 +105,7 @@ def test_notes_foreign_to_the_scale_count_against_a_try():
     def against(*pitches):
         notes = [score.Note(score.LANE["lead"], 16 + 4 * i, 4, pitch) for i, pitch in enumerate(pitches)]
         bars = score.encode(score.Score([score.Bar(bars_left=9 - i) for i in range(3)], 0, notes))
-        return tries.faults(take_module.Ask("", np.zeros((48, 2)), bars[:, :16], None, 0), bars[:, 16:])
+        return tries.faults(take_module.Ask("", np.zeros((48, 2)), bars[:, :16], bars[:, 16:], 0), bars[:, 16:])
 
     assert against(60, 62, 64, 65, 67, 69, 71, 72) == against(61, 63, 65, 66, 68, 70, 72, 73) == 0, "whatever the key"
     assert against(60, 62, 64, 66, 67, 68, 71, 72) == pytest.approx(tries.FOREIGN / 8)
@@ -183,6 +183,17 @@ def a_predictor() -> ScorePredictor:
     seen = np.zeros((300, 2 * CUES), np.float32)
     seen[:, :40] = rng.uniform(0, 4, (300, 40))
     return ScorePredictor.learnt(seen, Dense()(seen))
+
+
+def test_energy_tells_how_high_and_how_loud_a_score_sounds():
+    note = lambda pitch: score.Note(score.LANE["lead"], 0, 8, pitch)
+    of = lambda notes, **bar: score_predictor.energy(score.Score([score.Bar(**bar)], 0, notes))
+    low, high, loud, none = of([note(48)]), of([note(60)]), of([note(48)], dynamics=7), of([note(48)], programs=(-1,) * 6)
+    octave = 12 // score_predictor.BAND_SEMITONES
+    share = lambda x: x[:8, :-2] / x[:8, -2:-1]
+    assert low.shape == (16, score_predictor.BANDS + 2) and np.allclose(share(low)[:, :-octave], share(high)[:, octave:]), "an octave higher all of it lies higher"
+    assert (loud[:8, -2] > low[:8, -2]).all() and low[:8].any(1).all() and not low[8:].any() and not none.any()
+    assert low[0, -1] > 0 and not low[1:, -1].any() and np.isclose(of([note(48)], tempo_bpm=200.0)[0, -1], 2 * low[0, -1]), "what is struck, a second"
 
 
 def test_a_score_predictor_is_what_was_saved(tmp_path):

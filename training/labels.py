@@ -117,14 +117,19 @@ def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray, kept: 
 
 
 def learn(corpus: dict, kinds: np.ndarray) -> tuple[ScorePredictor, np.ndarray]:
-    """Notes -> heard emotion, from the stretches that were heard, and how many times further [2] what is heard spreads within a style than
+    """Notes -> heard emotion, from the stretches that were heard, and how many times further [2] that spreads within a style than
     what is predicted of pieces it has not learnt from; prints r over those."""
     inputs, drawn, targets, pieces = heard_rows(corpus, skipped_rows([corpus], MOST_ROWS))
     guessed, of = left_out(inputs, targets, pieces), kinds[pieces]
     for what, value in (("notes", guessed), ("drawn curve", drawn)):
         r = within(of, value, targets)
         print(f"r with heard within a style, {len(np.unique(pieces))} pieces: {what} valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    return ScorePredictor.learnt(inputs, targets), centred(of, targets).std(0) / centred(of, guessed).std(0)
+    return ScorePredictor.learnt(inputs, targets), wider(of, targets, guessed)
+
+
+def wider(kinds: np.ndarray, heard: np.ndarray, guessed: np.ndarray) -> np.ndarray:
+    """How many times further [2] what is heard [N,2] spreads within a style than what is predicted of it."""
+    return centred(kinds, heard).std(0) / centred(kinds, guessed).std(0)
 
 
 def meaning_of_notes(corpus: dict) -> ScorePredictor:
@@ -157,7 +162,10 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
         raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first, or give a model that has one.")
     offsets, drawn = corpus["offsets"], corpus["emotion"].astype(np.float32)
     kinds = np.array(json.loads(str(corpus["kinds"])))
-    learnt, wider = learn(corpus, kinds) if predictor is None else (predictor, 1.0)
+    learnt, factor = learn(corpus, kinds) if predictor is None else (predictor, 1.0)
+    if predictor is not None and "heard" in corpus:
+        inputs, _, targets, numbers = heard_rows(corpus, skipped_rows([corpus], MOST_ROWS))
+        factor = wider(kinds[numbers], targets, predictor(inputs))
     pieces = list(zip(offsets, offsets[1:]))
     meaning = meaning_of_notes(corpus) if corpus["rehearsed"].any() and not corpus["rehearsed"].all() else None
     guessed, meant = [None] * len(pieces), [None] * len(pieces)
@@ -173,7 +181,7 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
     if "heard" in corpus:
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in pieces])
         for rows in own:
-            heard[rows] = heard[rows].mean(0) + wider * (heard[rows] - heard[rows].mean(0))
+            heard[rows] = heard[rows].mean(0) + factor * (heard[rows] - heard[rows].mean(0))
         heard = np.where(np.isnan(known), heard, known)
     measured, whole = np.empty_like(heard), reach(heard)
     for rows in own:

@@ -86,7 +86,7 @@ def by_ear(segment: Judged, read: np.ndarray, lara: Lara) -> Judged:
     kept = order[[*range(BY_EAR // 2), *range(-(BY_EAR // 2), 0)]] if len(order) > BY_EAR else order
     starts = bar_starts(ask.context)
     before = ask.context[:, starts[np.searchsorted(starts, ask.context.shape[1] - HEARD_AFTER)] if len(starts) else 0:]
-    wanted = ask.emotion[ask.context.shape[1]:].reshape(-1, EVERY_FRAMES, 2).mean(1)
+    wanted = ask.wanted.reshape(-1, EVERY_FRAMES, 2).mean(1)
     distances = []
     for n in kept:
         codes = np.concatenate([before, segment.tries[n]], axis=1)
@@ -100,7 +100,7 @@ def packed(segments: list[Judged]) -> dict[str, np.ndarray]:
     flat = lambda arrays: np.concatenate([array.reshape(array.shape[0], -1) for array in arrays], axis=1).astype(np.int8)
     return {"prompts": np.array(json.dumps([s.ask.prompt for s in segments])),
             "frames": np.array([(s.ask.context.shape[1], s.ask.forced.shape[1]) for s in segments]),
-            "emotion": np.concatenate([s.ask.emotion for s in segments]).astype(np.float16),
+            "emotion": np.concatenate([s.ask.told for s in segments]).astype(np.float16),
             "contexts": flat([s.ask.context for s in segments]), "given": flat([s.ask.forced for s in segments]),
             "tries": flat([s.tries.transpose(1, 0, 2) for s in segments]), "distances": np.stack([s.distances for s in segments]).astype(np.float32)}
 

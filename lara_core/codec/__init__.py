@@ -75,12 +75,14 @@ class Request:
 @dataclass(frozen=True)
 class Plan:
     """The next segment: how many frames, which codes are given (forced [K,F], -1: free), when each frame sounds (seconds [F]),
-    its beats [F] in quarter notes where the codec or the request has a tempo, and how many frames before it to read."""
+    its beats [F] in quarter notes where the codec or the request has a tempo, how many frames before it to read, and how many frames
+    ahead of its time the model is told of valence."""
 
     forced: np.ndarray
     seconds: np.ndarray
     beats: np.ndarray | None
     context_frames: int
+    ahead_frames: int = 0
 
     @property
     def frames(self) -> int:

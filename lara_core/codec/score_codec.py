@@ -27,6 +27,7 @@ from .themes import Themes
 
 CONTEXT_FRAMES = 160  # what the model reads of the past: ten bars of 4/4
 SEGMENT_BARS = 4
+AHEAD_FRAMES = 24  # of its time a model is told of valence: asked for another mode, harmony and players turn two to three seconds later
 DEFAULT_TEMPO_BPM = 100.0
 RING_OUT_SECONDS = 2.0  # the last chord rings about so long, where the tempo is ours to choose
 MAX_HOLD_FRAMES = 96  # longer notes are released
@@ -172,7 +173,7 @@ class ScoreSession:
         seconds = position + np.concatenate([[0], np.cumsum(durations)[:-1]])
         beats = (self.performer.starts_frames[-1] + np.arange(forced.shape[1])) / 4
         context = min(CONTEXT_FRAMES // frames * frames, self.performer.starts_frames[-1])
-        return Plan(forced, seconds, beats, context)
+        return Plan(forced, seconds, beats, context, AHEAD_FRAMES)
 
     def _home_quality(self, valence: float) -> str:
         """The triad on which the piece comes to rest: that of the mode which its last moment is asked for (NaN: nothing is), else of the
@@ -323,7 +324,7 @@ class LiveSession(ScoreSession):
         if tempo is None:
             return None
         self._bars = [(Bar().bars_left, tempo)]
-        return self._planned(tempo)
+        return replace(self._planned(tempo), ahead_frames=0)  # nobody knows what will be asked for
 
     def given(self, plan: Plan, emotion: np.ndarray) -> np.ndarray:
         return plan.forced  # a bar that is made again has forgotten the themes

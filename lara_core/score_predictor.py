@@ -1,6 +1,6 @@
 """What the Emotion Predictor would hear of a score, from its notes alone: bars that nobody has rendered can be judged in milliseconds.
 
-    codes -> cues of every frame -> their means over a while, and how far those over the seconds that are heard as one lie from them
+    codes -> cues and energy of every frame -> their means over a while, and how far those over the seconds that are heard as one lie from them
           -> a small network -> valence, arousal
 
 training/labels.py learns it from pieces that were rendered and heard, and labels by it; a model that keeps one beside its weights
@@ -23,7 +23,8 @@ WINDOW_SECONDS = 9.0  # heard as one: the Emotion Predictor judges 3 s together 
 WHILE_SECONDS = 40.0  # what moves within them is told apart from what the whole is like
 EVERY_FRAMES = 4  # of a judgement
 PARTIALS = (1.0, 0.5, 0.35, 0.25, 0.2)  # of any instrument's tone, by which it is told how high what sounds lies
-LOWEST_BAND, BANDS, BAND_SEMITONES, FAINT = 24, 18, 6, 0.01
+LOWEST_BAND, BANDS, BAND_SEMITONES = 24, 18, 6  # of their energy: the lowest pitch, how many bands and how wide
+FAINT = 0.01  # energy below which less makes no difference
 REACHED = (2, 98)  # percentiles of what music is heard like, for which requests of -1 and 1 stand
 LEAST_REACH = 0.02  # of a model that hardly moves
 EPOCHS, BATCH, LEAST_STEPS, LEARNING_RATE, WEIGHT_DECAY = 20, 256, 200, 2e-3, 0.2

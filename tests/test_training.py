@@ -487,6 +487,15 @@ def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(cap
     for kind in np.unique(kinds):
         assert (np.ptp(np.percentile(wholly[kinds == kind], (2, 98), axis=0), axis=0) > 1.1).all(), f"{kind} has a calm and a tense of its own"
     assert min(labels.within(kinds[known], wholly[known], told[known])) > 0.9  # what was heard is believed (labels end at -1 and 1)
+
+    def timid(seen):
+        """Reads what is heard at half its size."""
+        now = seen[:, :seen.shape[1] // 2] + seen[:, seen.shape[1] // 2:]
+        return np.stack([now[:, 5 + 1 + 8 + 5 + 5 + 24], now[:, 5] / 8], 1) / 2
+
+    read = labels.relabel(corpus, 1, 1.0, timid).astype(np.float32)
+    spreads = [labels.centred(kinds[rows], read[rows]).std(0) for rows in (known, ~known)]
+    np.testing.assert_allclose(*spreads, rtol=0.2, err_msg="what is read is labelled as far apart as what was heard")
     with pytest.raises(ValueError, match="training.features"):
         labels.relabel({name: value for name, value in corpus.items() if name != "heard"}, 1, 0.6)
     known = labels.learn(corpus, np.array(json.loads(str(corpus["kinds"]))))[0]

@@ -1,0 +1,58 @@
+"""Does another ear hear it too? VibeNet (valence and energy), which nothing here has learnt from, hears what a run of the benchmark made.
+
+    python -m lara_core bench-emotion --systems four=tries:embedded --grid 5 --seeds 1 --seconds 20 --keep-audio --jobs 2 -o runs/kept
+    python -m bench.other_ear runs/kept         # needs `pip install vibenet`
+
+Every piece is brought to one level. Prints r of requested with heard, 95 % intervals over the points, which other request moves what is heard,
+and r of this ear with the Emotion Predictor. Seen in development: for looking, never for training, tuning or choosing.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lara_core.audio import load, resample
+from lara_core.benchmark.plan import file_name
+from lara_core.score import bootstrap, pearson
+
+RATE_HZ, LEVEL_RMS = 16_000, 0.1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="of a run with --keep-audio, whose targets are a grid")
+    args = parser.parse_args()
+    try:
+        import vibenet
+    except ImportError:
+        parser.error("VibeNet is not installed: pip install vibenet (GPL-3), best into an environment of its own with this project's requirements")
+    try:
+        with open(args.folder / "results.csv", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if not row["problem"]]
+        paths = [args.folder / "audio" / f"{row['system']}-{row['replicate']}" / file_name(row["target"], row["text"], int(row["seed"])) for row in rows]
+    except (OSError, KeyError) as error:
+        parser.error(f"{args.folder} is no folder of a finished bench-emotion run ({error}).")
+    if missing := [path for path in paths if not path.is_file()]:
+        parser.error(f"{len(missing)} of {len(rows)} pieces are not kept, such as {missing[0]}; make the run with --keep-audio.")
+    model, heard = vibenet.load_model(), []
+    for path in tqdm(paths, desc="listening", unit="piece"):
+        sound = resample(load(path), RATE_HZ).samples.mean(0)
+        result = model.predict([(sound * (LEVEL_RMS / np.sqrt(np.mean(sound ** 2)))).astype(np.float32)], sr=RATE_HZ)[0]
+        heard.append((result.valence, result.energy))
+    heard, asked, ours = np.array(heard), *(np.array([[float(row[of + name]) for name in ("valence", "arousal")] for row in rows]) for of in ("", "measured_"))
+    texts = np.array([row["text"] for row in rows])
+    of_point = np.unique(asked, axis=0, return_inverse=True)[1].ravel()
+    apart = lambda x: np.stack([x[of_point == point] for point in range(of_point.max() + 1)])  # [points, pieces of a point]
+    print(f"{len(rows)} pieces at {of_point.max() + 1} points; valence, and arousal by energy")
+    for d, name in enumerate(("valence", "arousal")):
+        interval = bootstrap(lambda a, b: pearson(a.ravel(), b.ravel()), (apart(asked[:, d]), apart(heard[:, d])))
+        by_text = ", ".join(f"{text} {pearson(asked[texts == text, d], heard[texts == text, d]):.2f}" for text in dict.fromkeys(texts))
+        print(f"{name}: r {interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}] ({by_text}); with the other request "
+              f"{pearson(asked[:, 1 - d], heard[:, d]):.2f}; with the Emotion Predictor {pearson(ours[:, d], heard[:, d]):.2f}")
+
+
+if __name__ == "__main__":
+    main()

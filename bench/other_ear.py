@@ -15,10 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lara_core.audio import load, resample
-from lara_core.benchmark.plan import file_name
+from lara_core.benchmark.plan import kept_file
+from lara_core.benchmark.report import ASKED, GOT
+from lara_core.predictor import LEVEL_RMS, RATE_HZ
 from lara_core.score import bootstrap, pearson
-
-RATE_HZ, LEVEL_RMS = 16_000, 0.1
 
 
 def main():
@@ -32,7 +32,7 @@ def main():
     try:
         with open(args.folder / "results.csv", newline="") as file:
             rows = [row for row in csv.DictReader(file) if not row["problem"]]
-        paths = [args.folder / "audio" / f"{row['system']}-{row['replicate']}" / file_name(row["target"], row["text"], int(row["seed"])) for row in rows]
+        paths = [kept_file(args.folder, row["system"], row["replicate"], row["target"], row["text"], int(row["seed"])) for row in rows]
     except (OSError, KeyError) as error:
         parser.error(f"{args.folder} is no folder of a finished bench-emotion run ({error}).")
     if missing := [path for path in paths if not path.is_file()]:
@@ -42,12 +42,12 @@ def main():
         sound = resample(load(path), RATE_HZ).samples.mean(0)
         result = model.predict([(sound * (LEVEL_RMS / np.sqrt(np.mean(sound ** 2)))).astype(np.float32)], sr=RATE_HZ)[0]
         heard.append((result.valence, result.energy))
-    heard, asked, ours = np.array(heard), *(np.array([[float(row[of + name]) for name in ("valence", "arousal")] for row in rows]) for of in ("", "measured_"))
+    heard, asked, ours = np.array(heard), *(np.array([[float(row[name]) for name in names] for row in rows]) for names in (ASKED, GOT))
     texts = np.array([row["text"] for row in rows])
     of_point = np.unique(asked, axis=0, return_inverse=True)[1].ravel()
     apart = lambda x: np.stack([x[of_point == point] for point in range(of_point.max() + 1)])  # [points, pieces of a point]
     print(f"{len(rows)} pieces at {of_point.max() + 1} points; valence, and arousal by energy")
-    for d, name in enumerate(("valence", "arousal")):
+    for d, name in enumerate(ASKED):
         interval = bootstrap(lambda a, b: pearson(a.ravel(), b.ravel()), (apart(asked[:, d]), apart(heard[:, d])))
         by_text = ", ".join(f"{text} {pearson(asked[texts == text, d], heard[texts == text, d]):.2f}" for text in dict.fromkeys(texts))
         print(f"{name}: r {interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}] ({by_text}); with the other request "

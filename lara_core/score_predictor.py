@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .affect import write_atomic
 from .codec import score as codes_of
-from .codec.performance import SOUNDING, note_velocity
+from .codec.performance import note_velocity, sounding_share
 from .codec.score import QUALITY_NAMES, ROLE_OF_LANE, ROLES, Score
 
 FILE = "score_predictor.safetensors"
@@ -73,7 +73,7 @@ def energy(piece: Score) -> np.ndarray:
         if bar.programs[role] < 0:
             continue
         struck = (note_velocity(bar, note.lane, note.start - starts[number], note.start, note.pitch) / 127) ** 2
-        lasting = struck * (1.0 if ROLES[role] == "pad" else SOUNDING[bar.articulation])
+        lasting = struck * sounding_share(bar, role)
         whole[span, 0] += lasting
         whole[note.start, 1] += struck
         for band, share in zip((note.pitch + heights - LOWEST_BAND) // BAND_SEMITONES, PARTIALS):

@@ -162,10 +162,7 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
         raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first, or give a model that has one.")
     offsets, drawn = corpus["offsets"], corpus["emotion"].astype(np.float32)
     kinds = np.array(json.loads(str(corpus["kinds"])))
-    learnt, factor = learn(corpus, kinds) if predictor is None else (predictor, 1.0)
-    if predictor is not None and "heard" in corpus:
-        inputs, _, targets, numbers = heard_rows(corpus, skipped_rows([corpus], MOST_ROWS))
-        factor = wider(kinds[numbers], targets, predictor(inputs))
+    learnt, factor = learn(corpus, kinds) if predictor is None else (predictor, None)
     pieces = list(zip(offsets, offsets[1:]))
     meaning = meaning_of_notes(corpus) if corpus["rehearsed"].any() and not corpus["rehearsed"].all() else None
     guessed, meant = [None] * len(pieces), [None] * len(pieces)
@@ -180,6 +177,8 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
     own = [kinds[of] == kind for kind in np.unique(kinds)]
     if "heard" in corpus:
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in pieces])
+        there = ~np.isnan(known).any(1)
+        factor = wider(kinds[of][there], known[there], heard[there]) if factor is None else factor
         for rows in own:
             heard[rows] = heard[rows].mean(0) + factor * (heard[rows] - heard[rows].mean(0))
         heard = np.where(np.isnan(known), heard, known)

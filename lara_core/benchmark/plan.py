@@ -159,6 +159,11 @@ def file_name(target: str, text: str, seed: int) -> str:
     return f"{slug}-{piece_seed(target, text, seed):08x}.wav"
 
 
+def kept_file(folder: Path, system: str, replicate: int | str, target: str, text: str, seed: int) -> Path:
+    """Where a run into `folder` keeps the sound of a piece."""
+    return folder / "audio" / f"{system}-{replicate}" / file_name(target, text, seed)
+
+
 @dataclass(frozen=True)
 class Question:
     """What every system is asked, and who listens. hop_seconds None: the predictor's own."""

@@ -13,7 +13,7 @@ import numpy as np
 from ..affect import write_atomic
 from ..audio import Audio, load, save
 from ..workers import results_of
-from .plan import SECONDS, Job, Piece, file_name
+from .plan import SECONDS, Job, Piece, kept_file
 
 FEATURE_RMS = 0.1  # level at which features for the Frechet audio distance are heard
 JOURNAL = "pieces.jsonl"
@@ -117,7 +117,7 @@ def measure_all(pieces: Sequence[Piece], folder: Path, workers: int = 1, ray_add
     places: dict[str, list[Path]] = {}
     for piece in pieces:
         if keep_audio and not piece.job.file:
-            name = folder / "audio" / f"{piece.system}-{piece.replicate}" / file_name(piece.target.name, piece.text, piece.seed)
+            name = kept_file(folder, piece.system, piece.replicate, piece.target.name, piece.text, piece.seed)
             places.setdefault(piece.job.key, []).append(name)
     todo = {piece.job.key: piece.job for piece in pieces if done.get(piece.job.key, {"problem": "new"})["problem"]
             or not all(path.exists() for path in places.get(piece.job.key, ()))}

@@ -41,6 +41,11 @@ def drum_velocity(bar: Bar, drum: str, position: int, frame: int) -> int:
     return int(np.clip(48 + 8 * bar.dynamics + DRUM_BALANCE[drum] + _accent(bar, position) + _unevenness(12, frame, DRUMS[drum]), 8, 127))
 
 
+def sounding_share(bar: Bar, role: int) -> float:
+    """Of its written duration how much of a note sounds."""
+    return 1.0 if ROLES[role] == "pad" else SOUNDING[bar.articulation]
+
+
 class Performer:
     """Knows when each frame sounds. Bars are added as they are read; bar tempi give the clock."""
 
@@ -83,9 +88,7 @@ class Performer:
         if bar.programs[role] < 0:
             return []
         start, end = self.seconds(note.start, played=True), self.seconds(note.start + note.duration, played=True)
-        duration = end - start
-        if ROLES[role] != "pad":
-            duration *= SOUNDING[bar.articulation]
+        duration = (end - start) * sounding_share(bar, role)
         if bar.articulation == "pedal" and ROLES[role] in ("lead", "comp", "bass"):  # the pedal is changed at the bar line
             duration = max(duration, min(self.starts_seconds[index + 1] - start, 2.5))
         players = [bar.programs[role]]

@@ -498,7 +498,7 @@ def test_labels_move_towards_what_would_be_heard_and_reach_as_far_as_it_does(cap
     np.testing.assert_allclose(*spreads, rtol=0.2, err_msg="what is read is labelled as far apart as what was heard")
     with pytest.raises(ValueError, match="training.features"):
         labels.relabel({name: value for name, value in corpus.items() if name != "heard"}, 1, 0.6)
-    known = labels.learn(corpus, np.array(json.loads(str(corpus["kinds"]))))[0]
+    known = labels.learn(corpus, np.array(json.loads(str(corpus["kinds"]))))
     unheard = {name: value for name, value in corpus.items() if name not in ("heard", "features")}
     believed = labels.relabel(unheard, 1, 1.0, known).astype(np.float32)
     assert min(labels.within(kinds, believed, told)) > 0.8, "by what a model knows, without hearing anything"

@@ -116,20 +116,23 @@ def left_out(inputs: np.ndarray, targets: np.ndarray, pieces: np.ndarray, kept: 
     return guessed
 
 
-def learn(corpus: dict, kinds: np.ndarray) -> tuple[ScorePredictor, np.ndarray]:
-    """Notes -> heard emotion, from the stretches that were heard, and how many times further [2] that spreads within a style than
-    what is predicted of pieces it has not learnt from; prints r over those."""
+def learn(corpus: dict, kinds: np.ndarray) -> ScorePredictor:
+    """Notes -> heard emotion, from the stretches that were heard; prints r over pieces left out of the learning."""
     inputs, drawn, targets, pieces = heard_rows(corpus, skipped_rows([corpus], MOST_ROWS))
     guessed, of = left_out(inputs, targets, pieces), kinds[pieces]
     for what, value in (("notes", guessed), ("drawn curve", drawn)):
         r = within(of, value, targets)
         print(f"r with heard within a style, {len(np.unique(pieces))} pieces: {what} valence {r[0]:.2f}, arousal {r[1]:.2f}")
-    return ScorePredictor.learnt(inputs, targets), wider(of, targets, guessed)
+    return ScorePredictor.learnt(inputs, targets)
 
 
-def wider(kinds: np.ndarray, heard: np.ndarray, guessed: np.ndarray) -> np.ndarray:
-    """How many times further [2] what is heard [N,2] spreads within a style than what is predicted of it."""
-    return centred(kinds, heard).std(0) / centred(kinds, guessed).std(0)
+def wider(kinds: np.ndarray, told: np.ndarray, read: np.ndarray) -> np.ndarray:
+    """How many times further [2] what was heard [N,2], NaN where nothing was, spreads within a style than what is read [N,2] of the rest of it: of
+    the rest alone, for a reader knows what it has learnt from better."""
+    there = ~np.isnan(told).any(1)
+    both = np.isin(kinds, kinds[there]) & np.isin(kinds, kinds[~there])
+    spread = lambda rows, x: centred(kinds[rows & both], x[rows & both]).std(0)
+    return spread(there, told) / spread(~there, read) if both.any() else np.ones(2)
 
 
 def meaning_of_notes(corpus: dict) -> ScorePredictor:
@@ -162,7 +165,7 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
         raise ValueError("The predictor has heard nothing of this corpus; run training.features on it first, or give a model that has one.")
     offsets, drawn = corpus["offsets"], corpus["emotion"].astype(np.float32)
     kinds = np.array(json.loads(str(corpus["kinds"])))
-    learnt, factor = learn(corpus, kinds) if predictor is None else (predictor, None)
+    learnt = learn(corpus, kinds) if predictor is None else predictor
     pieces = list(zip(offsets, offsets[1:]))
     meaning = meaning_of_notes(corpus) if corpus["rehearsed"].any() and not corpus["rehearsed"].all() else None
     guessed, meant = [None] * len(pieces), [None] * len(pieces)
@@ -177,8 +180,7 @@ def relabel(corpus: dict, jobs: int, share: float, predictor: ScorePredictor | N
     own = [kinds[of] == kind for kind in np.unique(kinds)]
     if "heard" in corpus:
         known = np.concatenate([corpus["heard"][a // HEARD_EVERY_FRAMES:b // HEARD_EVERY_FRAMES] for a, b in pieces])
-        there = ~np.isnan(known).any(1)
-        factor = wider(kinds[of][there], known[there], heard[there]) if factor is None else factor
+        factor = wider(kinds[of], known, heard)
         for rows in own:
             heard[rows] = heard[rows].mean(0) + factor * (heard[rows] - heard[rows].mean(0))
         heard = np.where(np.isnan(known), heard, known)

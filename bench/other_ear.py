@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from lara_core.audio import load, resample
 from lara_core.benchmark.plan import kept_file
-from lara_core.benchmark.report import ASKED, GOT
+from lara_core.benchmark.report import ASKED, GOT, POINT_MEASURES, estimate
 from lara_core.predictor import LEVEL_RMS, RATE_HZ
-from lara_core.score import bootstrap, pearson
+from lara_core.score import pearson
 
 
 def main():
@@ -43,14 +43,12 @@ def main():
         result = model.predict([(sound * (LEVEL_RMS / np.sqrt(np.mean(sound ** 2)))).astype(np.float32)], sr=RATE_HZ)[0]
         heard.append((result.valence, result.energy))
     heard, asked, ours = np.array(heard), *(np.array([[float(row[name]) for name in names] for row in rows]) for names in (ASKED, GOT))
-    texts = np.array([row["text"] for row in rows])
-    of_point = np.unique(asked, axis=0, return_inverse=True)[1].ravel()
-    apart = lambda x: np.stack([x[of_point == point] for point in range(of_point.max() + 1)])  # [points, pieces of a point]
-    print(f"{len(rows)} pieces at {of_point.max() + 1} points; valence, and arousal by energy")
+    texts, targets = (np.array([row[name] for row in rows]) for name in ("text", "target"))
+    print(f"{len(rows)} pieces at {len(set(targets))} points; valence, and arousal by energy")
     for d, name in enumerate(ASKED):
-        interval = bootstrap(lambda a, b: pearson(a.ravel(), b.ravel()), (apart(asked[:, d]), apart(heard[:, d])))
+        r = estimate(POINT_MEASURES[name, "pearson"], (asked, heard), targets)
         by_text = ", ".join(f"{text} {pearson(asked[texts == text, d], heard[texts == text, d]):.2f}" for text in dict.fromkeys(texts))
-        print(f"{name}: r {interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}] ({by_text}); with the other request "
+        print(f"{name}: r {r['value']:.2f} [{r['low_95']:.2f}, {r['high_95']:.2f}] ({by_text}); with the other request "
               f"{pearson(asked[:, 1 - d], heard[:, d]):.2f}; with the Emotion Predictor {pearson(ours[:, d], heard[:, d]):.2f}")
 
 

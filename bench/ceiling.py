@@ -1,12 +1,12 @@
-"""How closely can music follow a curve, as the Emotion Predictor hears it? The bound of any model along the presets.
+"""How closely can music follow a curve, as the Emotion Predictor hears it? The bound of any model along the arcs of the benchmark.
 
     python -m lara_core bench-emotion --systems four=tries:embedded --grid 7 --seeds 1 --texts "cinematic orchestra with piano" --keep-audio -o runs/pool
-    python -m bench.ceiling runs/pool [--slots 2 4]
+    python -m bench.ceiling runs/pool [--targets drawn] [--slots 2 4]
 
-The first makes pieces whose request stands still. Of those every preset is spliced, slot by slot, 60 s long: each slot is the excerpt that is
+The first makes pieces whose request stands still. Of those every arc is spliced, slot by slot, 60 s long: each slot is the excerpt that is
 nearest to what is asked for at its middle (a) as its whole piece is heard, which is music where every moment is right, and (b) as the predictor
-hears the excerpt itself in its place, which is chosen by the ruler that then measures. Prints the medians over the presets that
-`bench-emotion --targets arcs` prints of a model.
+hears the excerpt itself in its place, which is chosen by the ruler that then measures. Prints the medians over the arcs that
+`bench-emotion --targets` prints of a model.
 """
 
 import argparse
@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lara_core.affect import PRESETS, Curve
+from lara_core.affect import Curve
 from lara_core.audio import Audio, load
-from lara_core.benchmark.report import MOVES, followed
+from lara_core.benchmark.plan import ARCS, MOVES, make_targets
+from lara_core.benchmark.report import followed
 from lara_core.benchmark.run import JOURNAL, read_journal
 from lara_core.pipeline import EMBEDDED, Lara
 from lara_core.predictor import DIMENSIONS, EmotionPredictor
@@ -61,6 +62,7 @@ class Pool:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="of a run with --keep-audio")
+    parser.add_argument("--targets", choices=ARCS, default=ARCS[0])
     parser.add_argument("--slots", type=float, nargs="+", default=[2.0, 4.0], metavar="SECONDS")
     args = parser.parse_args()
     files = sorted((args.folder / "audio").rglob("*.wav"))
@@ -69,11 +71,12 @@ def main():
     bar_seconds = float(np.median([entry["bar_seconds"] for entry in read_journal(args.folder / JOURNAL).values() if entry.get("bar_seconds")]))
     predictor = EmotionPredictor.load()
     pool = Pool(files, predictor, Lara.load(EMBEDDED).reach)
-    print(f"{len(files)} pieces, {len(PRESETS)} presets; valence, arousal; medians; a bar of {bar_seconds:.2f} s")
+    curves = [target.curve for target in make_targets(args.targets)]
+    print(f"{len(files)} pieces, {len(curves)} {args.targets}; valence, arousal; medians; a bar of {bar_seconds:.2f} s")
     for by_excerpt, name in enumerate(("whole pieces", "excerpts")):
         for slot in args.slots:
             rows = []
-            for curve in PRESETS.values():
+            for curve in curves:
                 track = predictor.track(pool.spliced(curve, slot, bool(by_excerpt)))
                 known = np.isfinite(track.values).all(1)
                 rows.append(followed(curve, SECONDS, (track.times_seconds[known], track.values[known]), bar_seconds))

@@ -19,7 +19,7 @@ import pytest
 from lara_core import benchmark
 from lara_core.affect import PRESETS
 from lara_core.benchmark import report
-from lara_core.benchmark.plan import Job, Piece, Question, make_plan, make_targets, read_manifest, worded
+from lara_core.benchmark.plan import MOVES, Job, Piece, Question, make_plan, make_targets, read_manifest, worded
 from lara_core.benchmark.report import distances, rows_of, summarise, units, write
 from lara_core.benchmark.run import measure, measure_all
 from lara_core.choices import EMOTION_STRENGTH
@@ -43,6 +43,11 @@ def test_target_sets():
     points = np.array([t.curve.points[0][1:] for t in people])
     assert len(people) == len({t.name for t in people}) == 89 and np.abs(points).max() <= 1 and points.std(0).min() > 0.15
     assert {t.name: t.curve for t in make_targets("arcs")} == PRESETS
+    drawn = make_targets("drawn")
+    values = np.stack([t.curve.at(np.linspace(0, 60, 241), 60.0) for t in drawn])
+    assert drawn == make_targets("drawn") and len({t.name for t in drawn}) == len({t.curve for t in drawn}) == 48
+    assert values.std(1).min() >= MOVES and np.abs(values).max() <= 1 and all(t.point is None for t in drawn)
+    assert abs(np.corrcoef(*values.reshape(-1, 2).T)[0, 1]) < 0.2, "one dimension does not tell the other"
 
 
 def test_words_stand_for_the_emotion():

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..affect import write_atomic
-from .plan import (SECONDS, TARGETS, TEXTS, OF_CANDIDATES, Question, System, make_plan, make_targets, manifest_text, model_digest,
+from .plan import (ARCS, SECONDS, TARGETS, TEXTS, OF_CANDIDATES, Question, System, make_plan, make_targets, manifest_text, model_digest,
                    predictor_digest, read_systems)
 from .report import write
 from .run import measure_all
@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--systems", nargs="+", default=["model", "words", "none"], metavar="SYSTEM",
         help="model, words, none, NAME=MODEL, NAME=words:MODEL, NAME=none:MODEL, NAME=tries:MODEL (the best of --candidates), "
         "NAME=words+takes:MODEL, NAME=wavs:FOLDER; default: model words none")
-    add("--targets", choices=TARGETS, default="grid")
+    add("--targets", choices=TARGETS, default="grid", help="grid (default), human: rated clips, arcs: the presets, drawn: arcs that nobody has chosen")
     add("--grid", type=int, default=7, metavar="N", help="N x N points of valence and arousal (default 7)")
     add("--texts", nargs="+", default=TEXTS, metavar="TEXT", help=f"default: {', '.join(TEXTS)}")
     add("--seeds", type=int, default=1, metavar="N", help="pieces for each target and text")
     add("--candidates", type=int, default=4, metavar="N", help="for each segment of a system of tries or words+takes (default 4)")
     for name in STRENGTHS:
         add("--" + name.replace("_", "-"), type=float, metavar="X", help="of all systems; without it the default of `lara generate`")
-    add("--seconds", type=float, metavar="S", help="length of a piece; 30, for arcs 60")
+    add("--seconds", type=float, metavar="S", help="length of a piece; 30, of arcs 60")
     add("--fad-reference", type=Path, metavar="FOLDER", help="music to take the Frechet audio distance from")
     add("--predictor", metavar="FOLDER", help="another Emotion Predictor than the embedded one")
     add("--soundfont", metavar="SF2")
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace, command: str, versions: dict, progress: Calla
     seconds = SECONDS[args.targets] if args.seconds is None else args.seconds
     strengths = tuple((name, value) for name in STRENGTHS if (value := getattr(args, name)) is not None)
     question = Question(make_targets(args.targets, args.grid), args.texts, args.seeds, seconds, args.predictor,
-                        None if args.targets != "arcs" else ARC_HOP_SECONDS, args.device, args.soundfont, args.candidates, strengths)
+                        ARC_HOP_SECONDS if args.targets in ARCS else None, args.device, args.soundfont, args.candidates, strengths)
     if args.write_manifest is not None:
         write_atomic(args.write_manifest, manifest_text(question).encode())
         return f"{args.write_manifest}: {sum(1 for _ in question.cells())} pieces to make"

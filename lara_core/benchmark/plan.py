@@ -18,9 +18,12 @@ import numpy as np
 from ..affect import PRESETS, Curve, nearest_emotion
 
 FORMAT = 1  # of a measurement: count up when `measure` changes
-TARGETS = ("grid", "human", "arcs")
+TARGETS = ("grid", "human", "arcs", "drawn")
+ARCS = TARGETS[2:]  # that move
 TEXTS = ("solo piano", "string ensemble", "electronic dance")
-SECONDS = {"grid": 30.0, "human": 30.0, "arcs": 60.0}
+SECONDS = {"grid": 30.0, "human": 30.0, "arcs": 60.0, "drawn": 60.0}
+MOVES = 0.2  # a request moves by this standard deviation over time, or what is heard beside it is chance
+DRAWN, APART = 48, 0.1  # arcs; and the least between two points of one, of its length
 HUMAN_TARGETS = Path(__file__).with_name("human_targets.csv")
 WORDS_AND_TAKES = "words+takes"
 OF_CANDIDATES = ("tries", WORDS_AND_TAKES)
@@ -108,11 +111,23 @@ def make_targets(which: str, grid: int = 7) -> list[Target]:
             return [_point(float(row["valence"]), float(row["arousal"]), row["clip"]) for row in rows]
     if which == "arcs":
         return [Target(name, curve) for name, curve in PRESETS.items()]
+    if which == "drawn":
+        return [Target(f"drawn {number:02d}", _drawn_arc(np.random.default_rng(number))) for number in range(1, DRAWN + 1)]
     raise ValueError(f"--targets is {which!r}; use one of {', '.join(TARGETS)}")
 
 
 def _point(valence: float, arousal: float, name: str | None = None) -> Target:
     return Target(name or f"{valence:+.3f} {arousal:+.3f}", Curve.constant(valence, arousal))
+
+
+def _drawn_arc(rng: np.random.Generator) -> Curve:
+    """A smooth arc over three to five points, by chance alone, in which both valence and arousal move."""
+    while True:
+        moments = np.sort([0, *rng.uniform(APART, 1 - APART, rng.integers(2, 5))])
+        points = np.column_stack([moments, rng.uniform(-0.9, 0.9, (len(moments), 2))])
+        curve = Curve(tuple(map(tuple, points.tolist())), "normalized", "smooth")
+        if np.diff(moments).min() >= APART and curve.at(np.linspace(0, 1, 241), 1.0).std(0).min() >= MOVES:
+            return curve
 
 
 def read_systems(specs: Sequence[str], model: str) -> list[System]:

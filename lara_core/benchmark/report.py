@@ -19,13 +19,13 @@ from .. import score
 from ..affect import Curve, write_atomic
 from ..plot import plot_arcs, plot_scatter
 from ..score import DIMENSIONS
-from .plan import REFERENCE, Piece
+from .plan import MOVES, REFERENCE, Piece
 from .run import JOURNAL
 
 LEVELS, RESAMPLES = (0.95, 0.90), 1000
 ASKED, GOT = DIMENSIONS, tuple(f"measured_{name}" for name in DIMENSIONS)
 ARC_MEASURES = ("windowed_r", "pearson", "rmse", "dtw", "lag_seconds", "lag_bars")
-MOVING, MOVES, OF_MOVING = "moving", 0.2, ("windowed_r", "pearson")  # a request moves by this standard deviation over time, or what is heard beside it is chance
+MOVING, OF_MOVING = "moving", ("windowed_r", "pearson")
 ROW = ("system", "replicate", "target", "text", "seed", "seconds", *ASKED, *GOT, "music", "level_db", "bar_seconds")
 SUMMARY = ("system", "scope", "dimension", "measure", "value", "low_95", "high_95", "low_90", "high_90", "pieces", "targets")
 NAN = math.nan

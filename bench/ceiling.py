@@ -72,7 +72,7 @@ def main():
     predictor = EmotionPredictor.load()
     pool = Pool(files, predictor, Lara.load(EMBEDDED).reach)
     curves = [target.curve for target in make_targets(args.targets)]
-    print(f"{len(files)} pieces, {len(curves)} {args.targets}; valence, arousal; medians; a bar of {bar_seconds:.2f} s")
+    print(f"{len(files)} pieces; targets {args.targets}, {len(curves)}; valence, arousal; medians; a bar of {bar_seconds:.2f} s")
     for by_excerpt, name in enumerate(("whole pieces", "excerpts")):
         for slot in args.slots:
             rows = []

@@ -18,8 +18,8 @@ import numpy as np
 from ..affect import PRESETS, Curve, nearest_emotion
 
 FORMAT = 1  # of a measurement: count up when `measure` changes
-TARGETS = ("grid", "human", "arcs", "drawn")
-ARCS = TARGETS[2:]  # that move
+ARCS = ("arcs", "drawn")  # that move
+TARGETS = ("grid", "human", *ARCS)
 TEXTS = ("solo piano", "string ensemble", "electronic dance")
 SECONDS = {"grid": 30.0, "human": 30.0, "arcs": 60.0, "drawn": 60.0}
 MOVES = 0.2  # a request moves by this standard deviation over time, or what is heard beside it is chance

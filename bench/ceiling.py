@@ -80,7 +80,8 @@ def main():
                 track = predictor.track(pool.spliced(curve, slot, bool(by_excerpt)))
                 known = np.isfinite(track.values).all(1)
                 rows.append(followed(curve, SECONDS, (track.times_seconds[known], track.values[known]), bar_seconds))
-            for what, least in (("all", 0.0), ("that move", MOVES)):
+            some_stand = min(row[f"{d}_moves"] for row in rows for d in DIMENSIONS) < MOVES
+            for what, least in (("all", 0.0), ("that move", MOVES))[:1 + some_stand]:
                 middle = {m: [np.nanmedian([row[f"{d}_{m}"] for row in rows if row[f"{d}_moves"] >= least]) for d in DIMENSIONS] for m in MEASURES}
                 print(f"{name}, slots of {slot:g} s, {what}: " + "; ".join("{} {:.2f}, {:.2f}".format(m, *values) for m, values in middle.items()))
 

@@ -185,6 +185,8 @@ def test_arcs_that_are_followed_late_show_their_lag_in_seconds_and_bars():
     spread = {row["target"]: (row["valence_moves"], row["arousal_moves"]) for row in rows}
     assert spread["heartbreak"] == pytest.approx(PRESETS["heartbreak"].at(np.linspace(0, 60, 241), 60.0).std(0), abs=1e-3) and min(spread["lullaby"]) < 0.2
     assert [moving["exact", d, "pearson median"] for d in ("valence", "arousal")] == [sum(moves[k] >= 0.2 for moves in spread.values()) for k in (0, 1)]
+    both_move = [row for row in rows if min(spread[row["target"]]) >= 0.2]
+    assert both_move and all(r["scope"] != "moving" for r in summarise(both_move, arcs=True))  # it would say the same twice
     for dimension in ("valence", "arousal"):
         assert found["exact", dimension, "windowed_r median"]["value"] > 0.99
         assert found["exact", dimension, "lag_seconds median"]["value"] == pytest.approx(0, abs=0.1)

@@ -140,7 +140,8 @@ def _of_system(name: str, rows: list[dict], arcs: bool) -> list[dict]:
 
 def _of_arcs(name: str, rows: list[dict]) -> list[dict]:
     records = []
-    scopes = {"all": ARC_MEASURES, MOVING: OF_MOVING}
+    some_stand = min(row[f"{dimension}_moves"] for row in rows for dimension in DIMENSIONS) < MOVES
+    scopes = {"all": ARC_MEASURES} | ({MOVING: OF_MOVING} if some_stand else {})
     for scope, dimension, measure in ((scope, *cell) for scope, measures in scopes.items() for cell in itertools.product(DIMENSIONS, measures)):
         known = [row for row in rows if not math.isnan(row[f"{dimension}_{measure}"]) and (scope == "all" or row[f"{dimension}_moves"] >= MOVES)]
         values = np.array([row[f"{dimension}_{measure}"] for row in known])
@@ -257,10 +258,11 @@ def _markdown(rows, good, summary, facts, plots, broken_reference, arcs: bool) -
     lines += [f"Values with 95 % bootstrap intervals over targets, {RESAMPLES} resamples (summary.csv has 90 % too). The predictor brings every "
               "piece to one level before it listens, so loudness cannot pass for arousal: every arousal figure here is one at equal loudness.", ""]
     if arcs:
+        some_stand = any(scope == MOVING for _, scope, *_ in found)
         lines += ["## Arcs: median over pieces [95 %], then quartiles", "",
                   *_table(["measure", *(f"{name} (n={_count(good, name, rows)})" for name in systems)], [
                       [f"{d} {m}", *(_median(found, name, "all", d, m) for name in systems)] for m in ARC_MEASURES for d in DIMENSIONS] + [
-                      [f"{d} {m}, of arcs that move", *(_median(found, name, MOVING, d, m) for name in systems)] for m in OF_MOVING for d in DIMENSIONS]),
+                      [f"{d} {m}, of arcs that move", *(_median(found, name, MOVING, d, m) for name in systems)] for m in OF_MOVING for d in DIMENSIONS if some_stand]),
                   "windowed_r: mean r of 10 s windows; lag_seconds: positive is late; lag_bars: how far off, early or late; dtw: error without "
                   f"timing; arcs that move: those along which the request has a standard deviation of {MOVES} or more. The predictor averages over several seconds, so fast turns are measured flatter than they are.", ""]
         lines += ["## Windowed r by arc: median over texts and seeds (valence, arousal), and the standard deviations of the request", "", *_by_arc(good, systems)]

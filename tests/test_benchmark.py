@@ -18,6 +18,7 @@ import pytest
 
 from lara_core import benchmark
 from lara_core.affect import PRESETS
+from lara_core.audio import Audio, load, save
 from lara_core.benchmark import report
 from lara_core.benchmark.plan import MOVES, Job, Piece, Question, make_plan, make_targets, read_manifest, worded
 from lara_core.benchmark.report import distances, rows_of, summarise, units, write
@@ -344,11 +345,15 @@ def test_a_manifest_makes_the_round_and_broken_files_do_not_stop_it(real, tmp_pa
     names = sorted(folder.glob("*.wav"))
     names[0].write_text("no sound")
     names[1].unlink()
+    music = load(names[2])
+    hiss = np.random.default_rng(0).normal(0, 0.1, (len(music.samples), 5 * music.samples.shape[1])).astype(np.float32)
+    save(names[2], Audio(np.concatenate([music.samples, hiss], 1), music.sample_rate_hz))  # music, but for the most part none
     capsys.readouterr()
     assert main([*REAL, *system]) == 0
-    assert "2 of 4 pieces; 2 could not be measured" in capsys.readouterr().out
+    assert "1 of 4 pieces; 3 could not be measured" in capsys.readouterr().out
     problems = [row["problem"] for row in read(tmp_path / "out" / "results.csv")]
-    assert sum("not a readable sound file" in p for p in problems) == 1 and sum("There is no file" in p for p in problems) == 1
+    assert all(sum(said in p for p in problems) == 1 for said in ("not a readable sound file", "There is no file", "not music")), problems
+    assert any(entry.get("times") and entry["point"] is None for entry in map(json.loads, (tmp_path / "out" / "pieces.jsonl").read_text().splitlines()))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ JOURNAL = "pieces.jsonl"
 def measure(job: Job, keep_audio: bool = False) -> tuple[dict, Audio | None]:
     """Make or read one piece and listen -> what the journal keeps of it, and the sound if it is to be kept.
 
-    {"key", "problem"} and, unless there is a problem: seconds, level_db (RMS), point [2] or None where nothing is music, times
+    {"key", "problem"} and, unless there is a problem: seconds, level_db (RMS), point [2] or None where too little is music, times
     [W], values [W][2] of the windows that are music, music (share of all windows), features [D] (the listener's mean at one
     level), bar_seconds (median, where the codec has bars).
     """
@@ -60,7 +60,7 @@ def listen(audio: Audio, predictor, listener) -> dict:
     level = torch.from_numpy(audio.samples * np.float32(FEATURE_RMS / max(rms, 1e-6)))[None]
     features = listener.features(level, audio.sample_rate_hz).values[0].mean(0)
     return {"seconds": round(audio.seconds, 3), "level_db": round(20 * math.log10(rms + 1e-9), 3),
-            "point": np.round(track.point, 6).tolist() if known.any() else None, "music": round(float(known.mean()), 4),
+            "point": np.round(track.point, 6).tolist() if track.is_music else None, "music": round(float(known.mean()), 4),
             "times": np.round(track.times_seconds[known], 4).tolist(), "values": np.round(track.values[known], 6).tolist(),
             "features": np.round(features.double().numpy(), 5).tolist()}
 

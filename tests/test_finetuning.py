@@ -219,7 +219,7 @@ def test_a_decoder_wrapped_by_fsdp_says_the_same(place, tmp_path):
     plain = logits(decoder)
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:
-        mesh, model = init_device_mesh("cpu", (1,)), train.Trained(decoder, None, 50)
+        mesh, model = init_device_mesh("cpu", (1,)), train.Trained(decoder)
         for block in decoder.blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)

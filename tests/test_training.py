@@ -410,6 +410,46 @@ def test_what_is_heard_joins_the_training_and_is_heard_once(corpus_file, tmp_pat
         run(corpus_file, tmp_path / "deaf", 1, "--heard-share", "0.5")
 
 
+def test_what_the_proxy_reads_and_has_to_say_can_be_chosen(corpus_file, tmp_path):
+    from lara_core.alignment import ProxyNetwork
+    from lara_core.conditioning import Conditioning
+    from training.train import Alignment, Trained
+    torch.manual_seed(0)
+    codes, text, emotion = torch.randint(40, (1, 4, 32)), torch.randn(1, 2, 8), torch.rand(1, 32, 2)
+    heard, known = torch.randn(1, 32, 3), torch.ones(1, 32, dtype=torch.bool)
+
+    def aligned(features, layer, ahead):
+        torch.manual_seed(1)
+        model = Trained(Decoder(DecoderConfig(4, 64, 64, 2, 1, 128, 8, (0, 1, 2, 3))), ProxyNetwork(64, 3), Alignment("features", layer, 8, "l2", ahead))
+        loss, lanes, alignment, _ = model(codes, Conditioning(text, torch.ones(1, 2, dtype=torch.bool), emotion, known), (features, known), torch.zeros(4), 1.0)
+        loss.backward()
+        return alignment.item(), [float(block.out.weight.grad.abs().sum()) if block.out.weight.grad is not None else 0.0 for block in model.decoder.blocks]
+
+    assert [grad > 0 for grad in aligned(heard, 0, 0)[1]] == [True, True]
+    assert [grad > 0 for grad in aligned(heard, 1, 0)[1]] == [True, False]  # what comes after the first block is not asked
+    first, last = heard.clone(), heard.clone()
+    first[:, :8], last[:, 24:] = 5.0, 5.0
+    assert aligned(first, 0, 8)[0] == aligned(heard, 0, 8)[0] != aligned(first, 0, 0)[0] and aligned(last, 0, 8)[0] != aligned(heard, 0, 8)[0]
+
+    with np.load(corpus_file) as data:
+        corpus = dict(data)
+    corpus["heard"] = corpus["emotion"][::4].astype(np.float32)  # as if the predictor heard what was meant
+    corpus["features"] = np.zeros((len(corpus["heard"]), 5), np.float16)
+    np.savez(tmp_path / "heard.npz", **corpus)
+    learn = lambda *options: run(tmp_path / "heard.npz", tmp_path / "model", 160, "--lara-target", "heard", "--lara-distance", "l2", "--lara-layer", "1", *options)
+    for options, said in ((("--lara-layer", "2"), "has 1 blocks"), (("--lara-layer", "-1"), "has 1 blocks"), (("--lara-ahead", "40"), "do not fit into windows of 48"),
+                          (("--lara-ahead", "-1"), "do not fit"), (("--lara-frames", "49"), "do not fit"), (("--lara-frames", "-8"), "do not fit")):
+        with pytest.raises(ValueError, match=said):
+            learn(*options)
+    learn()
+    from bench import alignment
+    from training.windows import Corpus
+    model = alignment.trained(tmp_path / "model")
+    assert model.alignment == Alignment("heard", 1, 16, "l2", 0)
+    (nats, asked), (_, anothers), _ = alignment.losses(model, Corpus(tmp_path / "heard.npz", StaticTextEncoder("models/text"), target="heard"), 4).mean(0).T
+    assert nats > 0 and asked < 0.8 and asked < anothers, (asked, anothers)  # 1 is what the mean of all would cost; what was asked for tells what is heard here
+
+
 def test_windows_can_be_drawn_from_where_the_emotion_moves(tmp_path, corpus_file):
     with np.load(corpus_file) as data:
         corpus = dict(data)

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +51,27 @@ def surprise(decoder: Decoder, codes: torch.Tensor, cond: Conditioning) -> tuple
     return F.cross_entropy(logits.flatten(0, 2), steps.flatten(), ignore_index=-1, reduction="none").view(steps.shape), steps, hidden
 
 
-class Trained(torch.nn.Module):
-    """Decoder and proxy as one module, so that every parameter passes through one wrapped forward. lara_frames: see lara_loss."""
+@dataclass(frozen=True)
+class Alignment:
+    """What the proxy reads and has to say. target: the listener's features, or the predictor's valence and arousal. layer: the hidden states after so
+    many blocks; 0: the last, as logits are made of. frames: pooled, see lara_loss. distance: its kind there. ahead: frames, by which what was
+    heard is later than what is read."""
 
-    def __init__(self, decoder: Decoder, proxy: ProxyNetwork | None, lara_frames: int):
+    target: str
+    layer: int
+    frames: int
+    distance: str
+    ahead: int
+
+
+class Trained(torch.nn.Module):
+    """Decoder and proxy as one module, so that every parameter passes through one wrapped forward."""
+
+    def __init__(self, decoder: Decoder, proxy: ProxyNetwork | None = None, alignment: Alignment | None = None):
         super().__init__()
-        self.decoder, self.proxy, self.lara_frames = decoder, proxy, lara_frames
+        self.decoder, self.proxy, self.alignment = decoder, proxy, alignment
+        if alignment is not None and alignment.layer:
+            decoder.blocks[alignment.layer - 1].register_forward_hook(lambda _block, _inputs, states: setattr(self, "read", states))
 
     def learned(self) -> dict[str, torch.Tensor]:
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
@@ -67,9 +83,10 @@ class Trained(torch.nn.Module):
         per_lane = nats.sum((0, 2)) / (steps >= 0).sum((0, 2)).clamp_min(1)
         loss, alignment = (per_lane * lane_weights).sum(), nats.new_zeros(())
         if self.proxy is not None and lara_weight > 0:
-            last = max(self.decoder.config.delays)  # at step f + last the whole of frame f has been read
-            predicted = self.proxy(hidden)[:, last:last + codes.shape[2]]
-            alignment = lara_loss(predicted, heard[0], heard[1], self.lara_frames)
+            last, asked = max(self.decoder.config.delays), self.alignment  # at step f + last the whole of frame f has been read
+            states = self.read if asked.layer else hidden
+            predicted = self.proxy(states)[:, last:last + codes.shape[2] - asked.ahead]
+            alignment = lara_loss(predicted, heard[0][:, asked.ahead:], heard[1][:, asked.ahead:], asked.frames, asked.distance)
             loss = loss + lara_weight * alignment
         preferred = nats.new_zeros(())
         if judged is not None:
@@ -81,10 +98,24 @@ class Trained(torch.nn.Module):
 
 def open_corpus(args: argparse.Namespace) -> Corpus | Shards:
     if not args.corpus.is_dir():
-        return Corpus(args.corpus, StaticTextEncoder(args.text), args.heard_share, args.words, args.moving_share, args.rehearsed_share, args.even)
-    if args.words or args.heard_share or args.moving_share or args.rehearsed_share or args.even:
-        raise ValueError("--words, --heard-share, --moving-share, --rehearsed-share and --even are for a corpus of scores; leave them out for shards of sound.")
+        return Corpus(args.corpus, StaticTextEncoder(args.text), args.heard_share, args.words, args.moving_share, args.rehearsed_share, args.even,
+                      args.lara_target)
+    if args.words or args.heard_share or args.moving_share or args.rehearsed_share or args.even or args.lara_target != "features":
+        raise ValueError("--words, --heard-share, --moving-share, --rehearsed-share, --even and --lara-target are for a corpus of scores; leave them out for shards of sound.")
     return Shards(args.corpus)
+
+
+def proxy_for(decoder: Decoder, corpus: Corpus | Shards, args: argparse.Namespace) -> tuple[ProxyNetwork | None, Alignment | None]:
+    """A proxy and what it is to say; neither where nothing was heard or --lara is 0. ValueError where no window could be aligned so."""
+    if not corpus.feature_width or args.lara <= 0:
+        return None, None
+    alignment = Alignment(args.lara_target, args.lara_layer, args.lara_frames or corpus.lara_frames, args.lara_distance, args.lara_ahead)
+    if not 0 <= alignment.layer <= decoder.config.n_layers:
+        raise ValueError(f"--lara-layer is {alignment.layer}; this decoder has {decoder.config.n_layers} blocks: give 1 to {decoder.config.n_layers}, or 0 for what logits are made of.")
+    if alignment.ahead < 0 or not 0 < alignment.frames <= args.window - alignment.ahead:
+        raise ValueError(f"Means over {alignment.frames} frames, {alignment.ahead} ahead, do not fit into windows of {args.window}: "
+                         "--lara-frames and --lara-ahead are frames, 0 or more, together at most --window.")
+    return ProxyNetwork(decoder.config.width, corpus.feature_width), alignment
 
 
 def initial(corpus: Corpus | Shards, args: argparse.Namespace) -> Decoder:
@@ -151,8 +182,7 @@ def train(args: argparse.Namespace) -> None:
         pairs, began = Pairs(args.judged, corpus.text), copy.deepcopy(decoder).to(accelerator.device).eval().requires_grad_(False)
     if args.lora:
         add_lora(decoder, args.lora)
-    proxy = ProxyNetwork(decoder.config.width, corpus.feature_width) if corpus.feature_width and args.lara > 0 else None
-    model = Trained(decoder, proxy, corpus.lara_frames)
+    model = Trained(decoder, *proxy_for(decoder, corpus, args))
     args.optimizer = args.optimizer or ("adamw" if sound or args.lora else "muon")
     sharded = accelerator.distributed_type == DistributedType.FSDP
     if args.optimizer == "muon" and (args.lora or sharded):
@@ -256,7 +286,8 @@ def save(folder: Path, model: Trained, optimizers, step: int, corpus: Corpus | S
     gathered ones, where FSDP has the model's in parts."""
     weights = model.state_dict() if weights is None else weights
     learned = {name: weights[name] for name in model.learned()}
-    facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0, "seed": args.seed,
+    facts = {"training": {"steps": step, "batch": args.batch, "window": args.window, "lr": args.lr, "lara": args.lara if model.proxy is not None else 0.0,
+                          "alignment": None if model.alignment is None else asdict(model.alignment), "seed": args.seed,
                           "heard_share": args.heard_share, "moving_share": args.moving_share, "rehearsed_share": args.rehearsed_share, "even": args.even,
                           "judged": bool(args.judged), "words": args.words, "temperature": args.temperature}}
     if isinstance(corpus, Shards) or args.lora:
@@ -310,6 +341,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, help="; ".join(f"{name}: {lr:g}" for name, lr in LEARNING_RATES.items()))
     parser.add_argument("--warmup", type=int, default=100, help="steps until the learning rate is reached")
     parser.add_argument("--lara", type=float, default=0.5, help="weight of the alignment loss; 0: cross-entropy alone")
+    parser.add_argument("--lara-target", choices=("features", "heard"), default="features", help="align with a listener's features, or with the valence and arousal that the Emotion Predictor heard; for a corpus of scores")
+    parser.add_argument("--lara-layer", type=int, default=0, metavar="N", help="align the hidden states after N blocks; 0: the last, as logits are made of")
+    parser.add_argument("--lara-frames", type=int, default=0, metavar="F", help="align means over F frames; 0: two bars of a score, a row of features of sound")
+    parser.add_argument("--lara-distance", choices=("cosine", "l2"), default="cosine", help="between what the proxy says and what was heard")
+    parser.add_argument("--lara-ahead", type=int, default=0, metavar="F", help="align with what is heard F frames later")
     parser.add_argument("--heard-share", type=float, default=0.0, help="of the windows from what a listener has heard, 0 to 1; for a corpus of scores")
     parser.add_argument("--rehearsed-share", type=float, default=0.0, help="of the other windows from what a model has played, 0 to 1; 0: as it comes")
     parser.add_argument("--even", action="store_true", help="draw the other windows evenly from the plane of valence and arousal; for a corpus of scores")

@@ -59,7 +59,7 @@ class _Windows:
 
 class Corpus(_Windows):
     """Windows of a corpus file. starts: frames where a window may begin; codec: what the model folder says of its codes. Features are
-    standardised over the corpus.
+    standardised over the corpus; with target "heard" they are the Emotion Predictor's valence and arousal.
 
     heard_share: of the windows, that begin where a listener has heard the piece; ValueError where none has. words: the emotion stands in
     the caption, as the word nearest to the window's mean, and nowhere else: the baseline of the paper. Of the other windows, rehearsed_share
@@ -68,12 +68,12 @@ class Corpus(_Windows):
     """
 
     def __init__(self, path: Path, text: TextEncoder, heard_share: float = 0.0, words: bool = False, moving_share: float = 0.0,
-                 rehearsed_share: float = 0.0, even: bool = False):
+                 rehearsed_share: float = 0.0, even: bool = False, target: str = "features"):
         with np.load(path) as data:
             self.codes = torch.from_numpy(data["codes"])  # [K,total]
             self.offsets, self.starts, self.emotion = data["offsets"], data["starts"], data["emotion"]
             self.captions, self.codec = json.loads(str(data["captions"])), json.loads(str(data["codec"]))
-            self.features = data["features"] if "features" in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
+            self.features = data[target] if target in data else None  # [total / HEARD_EVERY_FRAMES, D'], NaN: not heard; or absent
             self.pieces = np.searchsorted(self.offsets, self.starts, side="right") - 1  # of every start
             rehearsed = data["rehearsed"][self.pieces] if rehearsed_share else np.zeros(len(self.starts), bool)
         self.moving_share, self.rehearsed_share = moving_share, rehearsed_share

@@ -116,12 +116,12 @@ class Lara:
             raise ValueError(f"The model {self.name} has no emotion encoder; ask it for no emotion, for candidates (words+takes), or load a LARA model.")
         if curve is not None and not candidates and not self.has_steady_segments and self.score_predictor is not None:
             candidates = USUAL_CANDIDATES
-        if candidates < 2 and self.decoder.config.emotion:
+        if candidates < 2 and (curve is None or self.decoder.config.emotion):
             return None
         if self.has_steady_segments:
-            return WordsAndTakes(candidates, _predictor()) if candidates else None
+            return WordsAndTakes(candidates, _predictor())
         if self.score_predictor is None:
-            raise ValueError(f"The model {self.name} has no {SCORE_PREDICTOR} to choose candidates by; ask for 1.")
+            raise ValueError(f"The model {self.name} has no {SCORE_PREDICTOR} to choose candidates by; ask for 1{'' if self.decoder.config.emotion else ', and for no emotion'}.")
         return BestRead(candidates, self.score_predictor)
 
     def encoded(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:

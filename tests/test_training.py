@@ -2,17 +2,18 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
-from lara_core.affect import EMOTIONS
+from lara_core.affect import EMOTIONS, Curve
 from lara_core.checkpoint import load_model, save_model
-from lara_core.codec import score as s
+from lara_core.codec import Request, score as s
 from lara_core.decoder import Decoder, DecoderConfig
-from lara_core.pipeline import find_model
+from lara_core.pipeline import Lara, find_model
 from lara_core.score_predictor import ScorePredictor
 from lara_core.text import StaticTextEncoder
 from training import average, labels, rehearsal
@@ -374,7 +375,12 @@ def test_the_words_baseline_reads_the_emotion_in_the_caption_alone(corpus_file, 
     assert not known.any()
     assert all(text.rsplit(", ", 1)[1] in EMOTIONS for text in seen) and len({text.rsplit(", ", 1)[1] for text in seen}) > 1
     run(corpus_file, tmp_path / "worded", 4, "--words")
-    assert not load_model(tmp_path / "worded")[0].config.emotion  # so nobody asks it for a curve
+    assert not load_model(tmp_path / "worded")[0].config.emotion  # so nobody asks it for a curve,
+    (tmp_path / "text").symlink_to(Path("models/text").absolute())
+    worded = Lara.load(tmp_path / "worded")
+    assert worded.generate("solo piano, sad", None, Request(1.0), candidates=1)[0].samples.any()  # as a benchmark asks it
+    with pytest.raises(ValueError, match="ask for 1, and for no emotion"):
+        worded.generate("solo piano, sad", Curve.constant(0, 0), Request(1.0), candidates=1)
     with pytest.raises(ValueError, match="shards of sound"):
         run(tmp_path, tmp_path / "other", 1, "--words")
 
